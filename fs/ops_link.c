@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ops_link - symlinks.  crypto/FORMAT.md section 6. */
+#include "fs/fsys_internal.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "fs/ops_link.h"
+
+#define TARGET_MAX 4095u                               /* plaintext bytes */
+#define TEXT_MAX 5600u                                 /* base64url of the largest blob, with NUL */
+#define HEAD_CHARS 4095u                               /* a backing symlink holds no more */
+
+/* "S." and the hash of the first part of a long target. */
+static int side_name(struct fsys *fs, const char head[static HEAD_CHARS], char out[static NAME_ENC_MAX])
+{
+	uint8_t hash[32];
+	enum err e = fips_sha256(volkeys_fips(fs->vk), head, HEAD_CHARS, hash);
+
+	if (e != ERR_OK)
+		return err_to_errno(e);
+	memcpy(out, "S.", 2);
+	b64_encode(hash, sizeof(hash), out + 2);
+	return 0;
+}
+
+/* Length of the plaintext target whose text has so many characters. */
+static off_t target_len(size_t text_len)
+{
+	size_t blob = text_len / 4 * 3 + (text_len % 4 ? text_len % 4 - 1 : 0);
+
+	return blob > BLOB_OVERHEAD ? (off_t)(blob - BLOB_OVERHEAD) : 0;
+}
+
+/* Reads the rest of a long target behind the HEAD_CHARS characters in text; *len is their number so far. */
+static int read_rest(struct fsys *fs, const struct inode *i, char text[static TEXT_MAX], size_t *len)
+{
+	char side[NAME_ENC_MAX];
+	ssize_t more;
+	int rc = side_name(fs, text, side);
+
+	if (rc != 0)
+		return rc;
+	more = readlinkat(fs->root.dirfd, side, text + *len, TEXT_MAX - *len);
+	if (more < 0)
+		return errno == ENOENT ? damage(fs, "end of a symlink missing", i->key.ino, UINT64_MAX) : errno;
+	if (more != 1 || text[*len] != '.') /* a lone dot: nothing remained */
+		*len += (size_t)more;
+	return 0;
+}
+
+/* The whole text of the symlink i. */
+static int read_text(struct fsys *fs, struct inode *i, char text[static TEXT_MAX], size_t *len)
+{
+	int fd = inode_open(fs, i, O_PATH), rc = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -fd;
+	n = readlinkat(fd, "", text, HEAD_CHARS + 1);
+	if (n < 0)
+		rc = errno;
+	close(fd);
+	*len = n < 0 ? 0 : (size_t)n;
+	if (rc == 0 && *len == HEAD_CHARS)
+		rc = read_rest(fs, i, text, len);
+	return rc;
+}
+
+int link_size(struct fsys *fs, struct inode *i, off_t backing, off_t *out)
+{
+	char text[TEXT_MAX];
+	size_t len = (size_t)backing;
+	int rc = 0;
+
+	if (len >= HEAD_CHARS)
+		rc = read_text(fs, i, text, &len);
+	*out = target_len(len);
+	return rc;
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fsys *fs = fsys_of(req);
+	struct inode *i = inode_of(fs, ino);
+	char text[TEXT_MAX], target[TARGET_MAX + 1];
+	uint8_t blob[TEXT_MAX];
+	size_t len = 0, text_len, blob_len;
+	int rc = read_text(fs, i, text, &text_len);
+
+	if (rc == 0) {
+		enum err e = b64_decode(text, text_len, blob, sizeof(blob), &blob_len);
+
+		if (e == ERR_OK && (blob_len <= BLOB_OVERHEAD || blob_len - BLOB_OVERHEAD > TARGET_MAX))
+			e = ERR_CORRUPT;
+		if (e == ERR_OK) {
+			len = blob_len - BLOB_OVERHEAD;
+			e = blob_open(fs->vk, BLOB_SYMLINK, NULL, 0, blob, blob_len, target);
+		}
+		rc = crypt_errno(fs, e, "symlink", i->key.ino, UINT64_MAX);
+	}
+	if (rc != 0) {
+		fuse_reply_err(req, rc);
+	} else {
+		target[len] = '\0';
+		fuse_reply_readlink(req, target);
+	}
+	secret_wipe(target, sizeof(target));
+}
+
+void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	struct fsys *fs = fsys_of(req);
+	struct inode *dir = inode_of(fs, parent);
+	size_t len = strlen(link);
+	char text[TEXT_MAX], side[NAME_ENC_MAX] = "", rest[TEXT_MAX - HEAD_CHARS];
+	uint8_t blob[TARGET_MAX + BLOB_OVERHEAD];
+	struct fuse_entry_param e;
+	struct enc_name enc;
+	struct creds creds;
+	int rc = len > TARGET_MAX ? ENAMETOOLONG : len == 0 ? ENOENT : dir_get(fs, dir);
+
+	if (rc != 0) {
+		fuse_reply_err(req, rc);
+		return;
+	}
+	rc = entry_seal(fs, dir, name, &enc);
+	if (rc == 0)
+		rc = err_to_errno(blob_seal(fs->vk, BLOB_SYMLINK, NULL, 0, link, len, blob));
+	if (rc == 0) {
+		b64_encode(blob, len + BLOB_OVERHEAD, text);
+		if (strlen(text) >= HEAD_CHARS) {
+			rc = side_name(fs, text, side);
+			strcpy(rest, text + HEAD_CHARS);
+			text[HEAD_CHARS] = '\0';
+			/* exactly 4095 characters: an empty rest can't be a symlink, so it is a lone dot, which base64url never is */
+			if (rc == 0 && symlinkat(rest[0] ? rest : ".", fs->root.dirfd, side) != 0)
+				rc = errno;
+		}
+	}
+	if (rc == 0)
+		rc = side_make(fs, dir, &enc);
+	if (rc == 0) {
+		creds_take(req, &creds);
+		rc = symlinkat(text, dir->dirfd, enc.text) == 0 ? 0 : errno;
+		creds_drop(fs, &creds);
+		if (rc != 0 && rc != EEXIST)
+			side_remove(fs, dir, &enc);
+	}
+	if (rc != 0 && side[0])
+		(void)unlinkat(fs->root.dirfd, side, 0);
+	if (rc == 0)
+		rc = entry_reply_fill(fs, dir, enc.text, &e);
+	dir_put(fs, dir);
+	if (rc != 0)
+		fuse_reply_err(req, rc);
+	else if (fuse_reply_entry(req, &e) != 0)
+		inode_forget(fs, inode_of(fs, e.ino), 1);
+}
+
+/* If (dir, enc) is the last link of a long symlink: the name of its end, to be removed after it.  Empty if not. */
+void link_side_of(struct fsys *fs, struct inode *dir, const char *enc, char out[static NAME_ENC_MAX])
+{
+	char head[HEAD_CHARS + 1];
+	struct stat st;
+
+	out[0] = '\0';
+	if (fstatat(dir->dirfd, enc, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISLNK(st.st_mode) ||
+	    st.st_size != (off_t)HEAD_CHARS || st.st_nlink > 1)
+		return;
+	if (readlinkat(dir->dirfd, enc, head, sizeof(head)) == (ssize_t)HEAD_CHARS && side_name(fs, head, out) != 0)
+		out[0] = '\0';
+}

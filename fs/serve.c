@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve - see serve.h.  Attaching to the kernel is in serve_mount.c. */
+#include "fs/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "crypto/secret.h"
+#include "fs/audit.h"
+#include "fs/log.h"
+#include "fs/mounts.h"
+#include "fs/report.h"
+
+#define FORMER_DAEMON_SECONDS 15     /* what a daemon may need to finish after its unmount */
+#define FORMER_DAEMON_STEP_MS 50
+
+/* A volume just unmounted is locked until its daemon has synced: wait for that, but not for a real mount. */
+static enum err lock_volume(struct mounted *m, struct err_why *why)
+{
+	const struct timespec step = {0, FORMER_DAEMON_STEP_MS * 1000000L};
+	struct lock_holder *holder = calloc(1, sizeof(*holder));
+	enum err e = ERR_NOMEM;
+
+	if (!holder)
+		return err_set(why, ERR_NOMEM, ENOMEM, "There is not enough memory to lock the volume.");
+	for (int left = FORMER_DAEMON_SECONDS * 1000 / FORMER_DAEMON_STEP_MS; left >= 0; left--) {
+		struct mount_info at = {0};
+
+		memset(holder, 0, sizeof(*holder));
+		e = volume_lock(m->volume, m->cfg->mountpoint, holder, why);
+		if (e != ERR_EXISTS)
+			break;
+		/* No mount point: "key rotate", which does not take long. */
+		if (holder->mountpoint[0] == '/' && mounts_at(holder->mountpoint, &at) != ERR_NOT_FOUND) {
+			mount_info_clear(&at);
+			break;
+		}
+		nanosleep(&step, NULL);
+	}
+	free(holder);
+	return e;
+}
+
+static int unlock_volume(struct mounted *m, struct err_why *why)
+{
+	enum err e;
+
+	if (m->cfg->opt->managed_key) {
+		m->key_override = managed_conf(m->cfg->opt->managed_key, why);
+		if (!m->key_override)
+			return EXIT_USAGE;
+	}
+	e = volume_unlock(m->volume, m->fips, m->key_override, &m->vk, why);
+	if (e != ERR_OK)
+		return cli_exit_code_key(e, why);
+	if (!m->read_only && volume_rotation_due(m->volume, time(NULL))) {
+		struct err_why failed = {0};
+
+		e = volume_rotate(m->volume, m->fips, m->key_override, &failed);
+		if (e == ERR_OK)
+			audit_event("key_rotated", "by age, at mount", 0, UINT64_MAX);
+		else
+			cli_say("The managed key is due for rotation, which failed: %s Going on with the old one.",
+				failed.text[0] ? failed.text : err_text(e));
+	}
+	return EXIT_OK;
+}
+
+/* From the descriptor to a begun session. */
+static int open_volume(struct mounted *m, struct err_why *why)
+{
+	int code = cli_crypto(&m->cfg->cli, &m->fips, why);
+	enum err e;
+
+	if (code != EXIT_OK)
+		return code;
+	e = volume_open(m->cfg->dir, &m->volume, why);
+	if (e != ERR_OK)
+		return cli_exit_code(e, why);
+	cli_hex(m->volume->id, ID_BYTES, m->volume_hex);
+	e = lock_volume(m, why);
+	if (e != ERR_OK)
+		return cli_exit_code(e, why);
+	audit_open(m->volume->id);
+	code = unlock_volume(m, why);
+	if (code != EXIT_OK)
+		return code;
+	if (m->cfg->opt->reset_state && !m->read_only) {
+		e = session_reset(m->volume, m->vk, why);
+		if (e != ERR_OK)
+			return cli_exit_code(e, why);
+		audit_event("state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
+	}
+	e = session_begin(m->volume, m->vk, m->read_only, &m->session, why);
+	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
+}
+
+static void ready(void *arg)
+{
+	struct mounted *m = arg;
+
+	sem_post(&m->ready);
+}
+
+static int make_fsys(struct mounted *m, struct err_why *why)
+{
+	const struct mount_options *o = m->cfg->opt;
+	const struct fsys_params p = {
+		.volume = m->volume,
+		.vk = m->vk,
+		.session = m->session,
+		.opt = {
+			.read_only = m->read_only,
+			.direct_io = o->direct_io,
+			.has_uid = o->has_uid,
+			.has_gid = o->has_gid,
+			.has_umask = o->has_umask,
+			.uid = o->uid,
+			.gid = o->gid,
+			.umask = o->umask,
+			.attr_timeout = o->attr_timeout,
+			.entry_timeout = o->entry_timeout,
+			.negative_timeout = o->negative_timeout,
+		},
+		.ready = ready,
+		.ready_arg = m,
+	};
+	enum err e = fsys_new(&p, &m->fs, why);
+
+	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
+}
+
+/* Syncs and ends the session; was_up: data may have been written. */
+static int end_session(struct mounted *m, bool was_up, struct err_why *why)
+{
+	int failed = was_up && !m->read_only ? fsys_sync(m->fs) : 0;
+	bool sound = fsys_free(m->fs);
+	enum err e = ERR_OK;
+
+	m->fs = NULL;
+	if (m->read_only)
+		return EXIT_OK;
+	if (failed || !sound) {
+		audit_event("session_left_open", "not everything could be brought to disk", 0, UINT64_MAX);
+		return cli_why(why, EXIT_BACKING, "Not everything could be brought to disk below %s%s%s; the next mount "
+			"takes this session as unclean.", m->cfg->dir, failed ? ": " : "", failed ? strerror(failed) : "");
+	}
+	e = session_end(m->volume, m->vk, m->session, why);
+	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
+}
+
+static json_t *answer(void *arg, const char *request)
+{
+	struct mounted *m = arg;
+	struct err_why why = {0};
+	enum err e;
+
+	if (strcmp(request, "status") == 0)
+		return report_mount(m);
+	if (strcmp(request, "rotate") != 0)
+		return NULL;
+	if (m->read_only)
+		return json_pack("{s:i, s:s}", "code", EXIT_BACKING, "error",
+			"The volume is mounted read-only, so its key can't be rotated.");
+	e = volume_rotate(m->volume, m->fips, m->key_override, &why);
+	if (e != ERR_OK)
+		return json_pack("{s:i, s:s}", "code", cli_exit_code_key(e, &why), "error",
+			why.text[0] ? why.text : err_text(e));
+	audit_event("key_rotated", "on request", 0, UINT64_MAX);
+	return json_pack("{s:i, s:o}", "code", EXIT_OK, "key", report_key(m->volume));
+}
+
+/* A mount may last longer than a key. */
+static void tick(void *arg)
+{
+	struct mounted *m = arg;
+	struct err_why why = {0};
+
+	if (m->read_only || !volume_rotation_due(m->volume, time(NULL)))
+		return;
+	if (volume_rotate(m->volume, m->fips, m->key_override, &why) == ERR_OK)
+		audit_event("key_rotated", "by age", 0, UINT64_MAX);
+	else
+		log_line(LOG_WARN, "event=rotation_failed why=\"%s\"", why.text);
+}
+
+static void start_control(struct mounted *m)
+{
+	const struct control_handler h = {.answer = answer, .tick = tick, .arg = m};
+	struct err_why why = {0};
+
+	if (control_start(m->volume_hex, &h, &m->control, &why) != ERR_OK)
+		cli_say("%s", why.text);
+}
+
+static int mount_and_loop(struct mounted *m, struct err_why *why)
+{
+	int code = make_fsys(m, why), ended;
+	struct err_why at_end = {0};
+
+	if (code == EXIT_OK) {
+		code = serve_attach(m, why);
+		if (code == EXIT_OK) {
+			start_control(m);
+			code = serve_loop(m, why);
+			control_stop(m->control);
+		}
+		serve_detach(m);
+		if (atomic_load(&m->is_up))
+			audit_event("unmount", m->read_only ? "read-only" : "read-write", 0, UINT64_MAX);
+	}
+	if (m->fs) {
+		ended = end_session(m, atomic_load(&m->is_up), &at_end);
+		if (code != EXIT_OK || ended == EXIT_OK)
+			return code;
+		*why = at_end;
+		return ended;
+	}
+	if (!m->read_only && session_end(m->volume, m->vk, m->session, NULL) != ERR_OK)
+		log_line(LOG_WARN, "event=session_left_open");
+	return code;
+}
+
+/* What holds for the whole process from here on. */
+static void prepare_process(void)
+{
+	struct rlimit files;
+	sigset_t handled;
+
+	umask(0); /* the kernel has applied the caller's */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max; /* directories are kept open */
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	/* Taken by the signal thread of serve_mount.c; until it runs they wait. */
+	sigemptyset(&handled);
+	sigaddset(&handled, SIGTERM);
+	sigaddset(&handled, SIGINT);
+	sigaddset(&handled, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &handled, NULL);
+}
+
+int serve(const struct serve_config *cfg, struct err_why *why)
+{
+	struct mounted *m = calloc(1, sizeof(*m));
+	int code;
+
+	if (!m)
+		return cli_why(why, EXIT_MEMORY, "There is not enough memory to mount.");
+	m->cfg = cfg;
+	m->read_only = cfg->opt->flags_on & MS_RDONLY;
+	m->uring_asked = uring_wanted(cfg->opt->uring, &m->uring_reason);
+	m->started = time(NULL);
+	m->stop_fd = eventfd(0, EFD_CLOEXEC);
+	sem_init(&m->ready, 0, 0);
+	code = m->stop_fd < 0 ? cli_why(why, EXIT_INTERNAL, "No event descriptor: %s.", strerror(errno)) : EXIT_OK;
+	if (code == EXIT_OK)
+		code = open_volume(m, why);
+	if (code == EXIT_OK) {
+		prepare_process();
+		code = mount_and_loop(m, why);
+	}
+	session_free(m->session);
+	volkeys_free(m->vk);
+	volume_close(m->volume);
+	json_decref(m->key_override);
+	fips_close(m->fips);
+	audit_close();
+	sem_destroy(&m->ready);
+	if (m->stop_fd >= 0)
+		close(m->stop_fd);
+	free(m);
+	return code;
+}

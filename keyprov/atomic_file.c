@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* atomic_file - see atomic_file.h.  Order: write, fsync, rename (or link), fsync of the directory. */
+#include "keyprov/atomic_file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TMP_NAME_MAX 300
+
+/* A read-only filesystem has a remedy of its own, so it gets a sentence of its own. */
+static enum err write_failed(struct err_why *why, const char *name, int err)
+{
+	if (err == EROFS)
+		return err_set(why, ERR_IO, err, "can't write %s: the filesystem is read-only; mount with -o ro", name);
+	return err_set(why, ERR_IO, err, "can't write %s: %s", name, strerror(err));
+}
+
+int atomic_file_write_all(int fd, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (n == 0)
+				errno = ENOSPC;
+			return -1;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+enum err atomic_file_sync_dir(int dirfd, struct err_why *why)
+{
+	/* Some network filesystems have no fsync for directories and say so with EINVAL; nothing more can be done
+	 * there. */
+	if (fsync(dirfd) != 0 && errno != EINVAL)
+		return err_set(why, ERR_IO, errno, "can't sync the directory: %s", strerror(errno));
+	return ERR_OK;
+}
+
+static enum err write_temp(
+	int dirfd, const char *tmp, const char *name, const void *data, size_t len, struct err_why *why)
+{
+	int fd, err = 0;
+
+	if (unlinkat(dirfd, tmp, 0) != 0 && errno != ENOENT)
+		return write_failed(why, name, errno);
+	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return write_failed(why, name, errno);
+	if (atomic_file_write_all(fd, data, len) != 0 || fsync(fd) != 0)
+		err = errno;
+	if (close(fd) != 0 && err == 0)
+		err = errno;
+	if (err == 0)
+		return ERR_OK;
+	(void)unlinkat(dirfd, tmp, 0); /* the first error is the one to tell */
+	return write_failed(why, name, err);
+}
+
+static enum err temp_name(const char *name, char tmp[static TMP_NAME_MAX])
+{
+	int n = snprintf(tmp, TMP_NAME_MAX, ".%s.tmp", name);
+
+	return n < 0 || n >= TMP_NAME_MAX || strchr(name, '/') ? ERR_RANGE : ERR_OK;
+}
+
+enum err atomic_file_replace(
+	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why)
+{
+	char tmp[TMP_NAME_MAX];
+	enum err e;
+
+	if (replaced)
+		*replaced = false;
+	if (temp_name(name, tmp) != ERR_OK)
+		return err_set(why, ERR_RANGE, 0, "the file name is too long or has a slash");
+	e = write_temp(dirfd, tmp, name, data, len, why);
+	if (e != ERR_OK)
+		return e;
+	if (renameat(dirfd, tmp, dirfd, name) != 0) {
+		int err = errno;
+
+		(void)unlinkat(dirfd, tmp, 0);
+		return write_failed(why, name, err);
+	}
+	if (replaced)
+		*replaced = true;
+	return atomic_file_sync_dir(dirfd, why);
+}
+
+enum err atomic_file_create(int dirfd, const char *name, const void *data, size_t len, struct err_why *why)
+{
+	char tmp[TMP_NAME_MAX];
+	enum err e;
+
+	if (temp_name(name, tmp) != ERR_OK)
+		return err_set(why, ERR_RANGE, 0, "the file name is too long or has a slash");
+	e = write_temp(dirfd, tmp, name, data, len, why);
+	if (e != ERR_OK)
+		return e;
+	/* link, not rename: it never replaces anything, on every filesystem that has links */
+	if (linkat(dirfd, tmp, dirfd, name, 0) != 0) {
+		int err = errno;
+
+		(void)unlinkat(dirfd, tmp, 0);
+		if (err == EEXIST)
+			return err_set(why, ERR_EXISTS, err, "%s exists already", name);
+		return write_failed(why, name, err);
+	}
+	(void)unlinkat(dirfd, tmp, 0); /* a left-over is harmless, and the next writer removes it */
+	return atomic_file_sync_dir(dirfd, why);
+}
+
+static enum err read_open(int dirfd, const char *name, size_t cap, int *out, struct err_why *why)
+{
+	struct stat st;
+	/* O_NONBLOCK: someone may have put a FIFO here, which must not hang us */
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(why, ERR_NOT_FOUND, errno, "%s is missing", name);
+	if (fd < 0 && errno == ELOOP)
+		return err_set(why, ERR_CORRUPT, 0, "%s is a symbolic link instead of a file", name);
+	if (fd < 0)
+		return err_set(why, ERR_IO, errno, "can't open %s: %s", name, strerror(errno));
+	if (fstat(fd, &st) != 0) {
+		int err = errno;
+
+		close(fd);
+		return err_set(why, ERR_IO, err, "can't stat %s: %s", name, strerror(err));
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)cap) {
+		close(fd);
+		return err_set(why, ERR_CORRUPT, 0, "%s %s", name,
+			S_ISREG(st.st_mode) ? "is larger than it can be" : "is not a regular file");
+	}
+	*out = fd;
+	return ERR_OK;
+}
+
+enum err atomic_file_read(int dirfd, const char *name, size_t cap, char **out, size_t *len, struct err_why *why)
+{
+	size_t got = 0;
+	char *buf;
+	int fd = -1;
+	enum err e = read_open(dirfd, name, cap, &fd, why);
+
+	if (e != ERR_OK)
+		return e;
+	buf = malloc(cap + 2);
+	if (!buf) {
+		close(fd);
+		return err_set(why, ERR_NOMEM, 0, "out of memory");
+	}
+	while (got < cap + 1) { /* one more than allowed, to notice a file that grows */
+		ssize_t n = read(fd, buf + got, cap + 1 - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			e = err_set(why, ERR_IO, errno, "can't read %s: %s", name, strerror(errno));
+			break;
+		}
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	close(fd);
+	if (e == ERR_OK && got > cap)
+		e = err_set(why, ERR_CORRUPT, 0, "%s is larger than it can be", name);
+	if (e != ERR_OK) {
+		free(buf);
+		return e;
+	}
+	buf[got] = '\0';
+	*out = buf;
+	*len = got;
+	return ERR_OK;
+}
+
+enum err atomic_file_remove(int dirfd, const char *name, struct err_why *why)
+{
+	if (unlinkat(dirfd, name, 0) != 0) {
+		if (errno == ENOENT)
+			return ERR_OK;
+		return err_set(why, ERR_IO, errno, "can't remove %s: %s", name, strerror(errno));
+	}
+	return atomic_file_sync_dir(dirfd, why);
+}

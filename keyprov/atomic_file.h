@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * atomic_file - small files that are there whole or not at all, after a crash too.
+ *
+ * Names are relative to dirfd (open for reading, so that it can be synced) and have no '/'.  The temporary file is
+ * ".NAME.tmp" in the same directory; a left-over one is replaced.  Callers see to it that one process at a time writes
+ * a name.  Threads: any.
+ */
+#pragma once
+#include "crypto/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Replaces or makes name with mode 0600.  Durable on return.  *replaced (may be NULL): the new content is in place,
+ * even if making it durable failed afterwards. */
+enum err atomic_file_replace(
+	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why) MUST_CHECK;
+/* The same, but never over an existing file: ERR_EXISTS. */
+enum err atomic_file_create(int dirfd, const char *name, const void *data, size_t len, struct err_why *why) MUST_CHECK;
+/* Reads a regular file of at most cap bytes; out is from malloc and NUL-terminated.  Symbolic links are not followed.
+ * ERR_NOT_FOUND, ERR_IO; ERR_CORRUPT: not a regular file, or larger. */
+enum err atomic_file_read(
+	int dirfd, const char *name, size_t cap, char **out, size_t *len, struct err_why *why) MUST_CHECK;
+/* Removes name and makes that durable.  A missing one is no error. */
+enum err atomic_file_remove(int dirfd, const char *name, struct err_why *why) MUST_CHECK;
+/* fsync of a directory. */
+enum err atomic_file_sync_dir(int dirfd, struct err_why *why) MUST_CHECK;
+/* All of the bytes, over interruptions and short writes.  -1 with errno on failure. */
+int atomic_file_write_all(int fd, const void *data, size_t len);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sealed_json - JSON objects of the backing directory that carry a MAC: descriptor and session state.
+ *
+ * The MAC is base64url(HMAC-SHA-256) over the object without its "mac" member, keys sorted, compact: a canonical text,
+ * so that white space and the order of members don't matter.  Threads: any; an object belongs to one at a time.
+ */
+#pragma once
+#include "crypto/err.h"
+#include "crypto/volkeys.h"
+#include <jansson.h>
+#include <stdbool.h>
+
+#define SEALED_JSON_MAX 65536u /* bytes of file */
+
+/* ERR_NOT_FOUND, ERR_IO; ERR_CORRUPT with a sentence: empty, too large, not JSON, no object.  Not authenticated. */
+enum err sealed_json_read(int dirfd, const char *name, json_t **out, struct err_why *why) MUST_CHECK;
+/* Sets "mac". */
+enum err sealed_json_seal(json_t *obj, struct volkeys *vk, enum mac_use use) MUST_CHECK;
+/* ERR_CORRUPT if "mac" is missing or wrong. */
+enum err sealed_json_verify(const json_t *obj, struct volkeys *vk, enum mac_use use) MUST_CHECK;
+/* Writes one copy, durably; see atomic_file_replace. */
+enum err sealed_json_write(
+	int dirfd, const char *name, const json_t *obj, bool *replaced, struct err_why *why) MUST_CHECK;
