@@ -232,10 +232,10 @@ install: all ## install below DESTDIR and PREFIX (/usr/local)
 	@for page in $(wildcard fs/*.1) $(wildcard fs/*.8); do \
 	  $(INSTALL) -v -D -m 0644 $$page "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}"; \
 	done
-	@if [ -e fs/mount.blobcryptfs ]; then \
-	  $(INSTALL) -v -D -m 0755 fs/mount.blobcryptfs '$(DESTDIR)$(SBINDIR)/mount.blobcryptfs'; \
-	  ln -sfv mount.blobcryptfs '$(DESTDIR)$(SBINDIR)/mount.fuse.blobcryptfs'; \
-	fi
+	@$(INSTALL) -d '$(DESTDIR)$(SBINDIR)'
+	@# The program itself, called by these names, is the helper of mount(8).
+	@ln -sfv '$(BINDIR)/blobcryptfs' '$(DESTDIR)$(SBINDIR)/mount.blobcryptfs'
+	@ln -sfv '$(BINDIR)/blobcryptfs' '$(DESTDIR)$(SBINDIR)/mount.fuse.blobcryptfs'
 	@if [ -e fs/blobcryptfs.bash-completion ]; then \
 	  $(INSTALL) -v -D -m 0644 fs/blobcryptfs.bash-completion '$(DESTDIR)$(COMPLETIONDIR)/blobcryptfs'; \
 	fi

@@ -2,6 +2,7 @@
 /* audit - see audit.h.  The log file is one per volume and process; there is one mount in a process. */
 #include "fs/audit.h"
 
+#include "fs/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,11 +16,10 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "fs/log.h"
 
 #define ROOT_LOG_DIR "/var/log/blobcryptfs"
-#define RECENT_SLOTS 64u     /* pairs of (event, inode) whose repeats are held back; a collision lets one more through */
-#define HEX_BYTES (2 * ID_BYTES + 1)
+#define RECENT_SLOTS 64u /* pairs of (event, inode) whose repeats are held back; a collision lets one more through */
+#define HEX_BYTES    (2 * ID_BYTES + 1)
 
 struct recent {
 	const char *event;
@@ -29,8 +29,8 @@ struct recent {
 };
 
 static struct {
-	pthread_mutex_t lock;        /* protects all of it */
-	int fd;                      /* -1: none */
+	pthread_mutex_t lock; /* protects all of it */
+	int fd;		      /* -1: none */
 	char volume[HEX_BYTES];
 	struct recent recent[RECENT_SLOTS];
 } audit = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
@@ -137,8 +137,8 @@ static void write_line(const char *event, const char *detail, uint64_t ino, uint
 	gmtime_r(&now.tv_sec, &tm);
 	n = strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(when + n, sizeof(when) - n, ".%03ldZ", now.tv_nsec / 1000000);
-	o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "time", when, "volume", audit.volume, "event", event, "detail", detail,
-		"pid", (json_int_t)getpid(), "uid", (json_int_t)geteuid());
+	o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "time", when, "volume", audit.volume, "event", event, "detail",
+		detail, "pid", (json_int_t)getpid(), "uid", (json_int_t)geteuid());
 	if (!o)
 		return;
 	if (ino)

@@ -2,11 +2,11 @@
 /* cli - see cli.h. */
 #include "fs/cli.h"
 
+#include "crypto/secret.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
-#include "crypto/secret.h"
 
 void cli_say(const char *fmt, ...)
 {
@@ -112,7 +112,8 @@ int cli_crypto(const struct cli *c, struct fips **out, struct err_why *why)
 	if (e != ERR_OK)
 		return e == ERR_NOMEM ? EXIT_MEMORY : EXIT_NO_FIPS;
 	if (!(*out)->is_fips)
-		cli_say("WARNING: the cryptography in use (%s %s) is NOT a FIPS provider, because allow_non_fips was given.",
+		cli_say("WARNING: the cryptography in use (%s %s) is NOT a FIPS provider, because allow_non_fips was "
+			"given.",
 			(*out)->name, (*out)->version);
 	return EXIT_OK;
 }
@@ -141,12 +142,13 @@ int cli_getopt(struct cli *c, const struct command *cmd, int argc, char **argv, 
 			*code = EXIT_OK;
 			return CLI_STOP;
 		case ':':
-			cli_say("The option %s of \"%s\" needs a value. \"blobcryptfs help %s\" tells more.", what, cmd->name,
-				cmd->name);
+			cli_say("The option %s of \"%s\" needs a value. \"blobcryptfs help %s\" tells more.", what,
+				cmd->name, cmd->name);
 			*code = EXIT_USAGE;
 			return CLI_STOP;
 		case '?':
-			cli_say("\"%s\" has no option %s. \"blobcryptfs help %s\" lists them.", cmd->name, what, cmd->name);
+			cli_say("\"%s\" has no option %s. \"blobcryptfs help %s\" lists them.", cmd->name, what,
+				cmd->name);
 			*code = EXIT_USAGE;
 			return CLI_STOP;
 		default:

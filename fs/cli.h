@@ -5,43 +5,43 @@
  * One thread.  Sentences go out as "blobcryptfs: ..."; they name the thing and the remedy.
  */
 #pragma once
+#include "crypto/err.h"
+#include "crypto/fips.h"
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include "crypto/err.h"
-#include "crypto/fips.h"
 
 /* Documented in blobcryptfs(1), "Exit status"; never renumbered. */
 enum exit_code {
 	EXIT_OK = 0,
-	EXIT_INTERNAL = 1,       /* a mistake of ours, or the daemon died */
-	EXIT_USAGE = 2,          /* wrong command line or mount option */
+	EXIT_INTERNAL = 1, /* a mistake of ours, or the daemon died */
+	EXIT_USAGE = 2,	   /* wrong command line or mount option */
 	EXIT_NOT_A_VOLUME = 3,
-	EXIT_DAMAGED = 4,        /* descriptor or state is damaged or was tampered with */
-	EXIT_NEWER = 5,          /* made by a newer version, or an unknown suite */
+	EXIT_DAMAGED = 4, /* descriptor or state is damaged or was tampered with */
+	EXIT_NEWER = 5,	  /* made by a newer version, or an unknown suite */
 	EXIT_KEY_UNAVAILABLE = 6,
-	EXIT_KEY_DENIED = 7,     /* wrong passphrase, or the keeper of the key says no */
+	EXIT_KEY_DENIED = 7, /* wrong passphrase, or the keeper of the key says no */
 	EXIT_KEY_REVOKED = 8,
 	EXIT_NO_FIPS = 9,
-	EXIT_MOUNT_POINT = 10,   /* can't be used */
+	EXIT_MOUNT_POINT = 10, /* can't be used */
 	EXIT_ALREADY_MOUNTED = 11,
-	EXIT_BACKING = 12,       /* the filesystem below: full, read-only, I/O error */
+	EXIT_BACKING = 12, /* the filesystem below: full, read-only, I/O error */
 	EXIT_PERMISSION = 13,
-	EXIT_MEMORY = 14,        /* can't be had, or can't be locked */
-	EXIT_MOUNT_FAILED = 15,  /* the kernel or fusermount3 refused */
-	EXIT_DIRECTORY = 16,     /* init: not empty, a volume already, inside of one */
+	EXIT_MEMORY = 14,	/* can't be had, or can't be locked */
+	EXIT_MOUNT_FAILED = 15, /* the kernel or fusermount3 refused */
+	EXIT_DIRECTORY = 16,	/* init: not empty, a volume already, inside of one */
 	EXIT_NOT_MOUNTED = 17,
-	EXIT_BUSY = 18,          /* still in use */
+	EXIT_BUSY = 18, /* still in use */
 };
 
 struct cli {
-	const char *fips_dir;    /* NULL: the usual places */
+	const char *fips_dir; /* NULL: the usual places */
 	bool allow_non_fips;
 };
 
 struct command {
 	const char *name, *args, *summary;
-	const char *help;        /* its options, one a line; ends with a newline */
+	const char *help; /* its options, one a line; ends with a newline */
 	int (*run)(struct cli *c, int argc, char **argv);
 };
 
@@ -49,14 +49,15 @@ extern const struct command command_init, command_mount, command_umount, command
 
 /* For each getopt_long table: what every command understands. */
 enum { CLI_FIPS_DIR = 0x1000, CLI_NON_FIPS, CLI_HELP, CLI_FIRST_FREE };
-#define CLI_OPTIONS \
-	{"fips-dir", required_argument, NULL, CLI_FIPS_DIR}, \
-	{"allow-non-fips", no_argument, NULL, CLI_NON_FIPS}, \
-	{"help", no_argument, NULL, CLI_HELP}, \
-	{NULL, 0, NULL, 0}
+#define CLI_OPTIONS                                                                                                    \
+	{"fips-dir", required_argument, NULL, CLI_FIPS_DIR}, {"allow-non-fips", no_argument, NULL, CLI_NON_FIPS},      \
+		{"help", no_argument, NULL, CLI_HELP},                                                                 \
+	{                                                                                                              \
+		NULL, 0, NULL, 0                                                                                       \
+	}
 
-#define CLI_DONE (-1)    /* no more options */
-#define CLI_STOP (-2)    /* help was printed or a mistake told: the command ends with *code */
+#define CLI_DONE (-1) /* no more options */
+#define CLI_STOP (-2) /* help was printed or a mistake told: the command ends with *code */
 /* The next option of a command; those of CLI_OPTIONS are dealt with.  short_options must start with ':' or "+:". */
 int cli_getopt(struct cli *c, const struct command *cmd, int argc, char **argv, const char *short_options,
 	const struct option *long_options, int *code);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_init - blobcryptfs init: makes an empty directory a volume. */
+#include "fs/cli.h"
+#include "fs/mounts.h"
+#include "keyprov/keystore.h"
+#include "keyprov/volume.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "fs/cli.h"
-#include "fs/mounts.h"
-#include "keyprov/keystore.h"
-#include "keyprov/volume.h"
 
 #define ROTATE_DAYS_DEFAULT 90u
-#define ROTATE_DAYS_MAX 36500ul
-#define DEPTH_MAX 4096
+#define ROTATE_DAYS_MAX	    36500ul
+#define DEPTH_MAX	    4096
 
 struct init {
 	struct cli *cli;
@@ -33,8 +33,10 @@ static int volume_at_or_above(int dirfd, const char *dir, struct err_why *why)
 		int up;
 
 		if (faccessat(fd, VOLUME_DESCRIPTOR, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-			code = cli_why(why, EXIT_DIRECTORY, depth ? "%s is inside of a volume; choose a directory elsewhere."
-				: "%s is already a volume; \"blobcryptfs mount\" mounts it.", dir);
+			code = cli_why(why, EXIT_DIRECTORY,
+				depth ? "%s is inside of a volume; choose a directory elsewhere."
+				      : "%s is already a volume; \"blobcryptfs mount\" mounts it.",
+				dir);
 			break;
 		}
 		if (fstat(fd, &st) < 0 || (depth && st.st_dev == last.st_dev && st.st_ino == last.st_ino))
@@ -64,17 +66,20 @@ static int check_directory(const char *dir, struct err_why *why)
 	if (code != EXIT_OK)
 		return code;
 	if (mounts_around(dir, &around) == ERR_OK && around.is_ours)
-		code = cli_why(why, EXIT_DIRECTORY, "%s is inside of the mounted volume at %s; choose a directory elsewhere.", dir,
-			around.target);
+		code = cli_why(why, EXIT_DIRECTORY,
+			"%s is inside of the mounted volume at %s; choose a directory elsewhere.", dir, around.target);
 	mount_info_clear(&around);
 	if (code != EXIT_OK)
 		return code;
 	rc = path_is_empty(dir);
 	if (rc == ENOTEMPTY)
-		return cli_why(why, EXIT_DIRECTORY, "%s is not empty. Make a volume in an empty directory, mount it, and copy "
-			"the files into the mount.", dir);
+		return cli_why(why, EXIT_DIRECTORY,
+			"%s is not empty. Make a volume in an empty directory, mount it, and copy "
+			"the files into the mount.",
+			dir);
 	if (rc)
-		return cli_why(why, rc == EACCES ? EXIT_PERMISSION : EXIT_BACKING, "%s can't be read: %s.", dir, strerror(rc));
+		return cli_why(
+			why, rc == EACCES ? EXIT_PERMISSION : EXIT_BACKING, "%s can't be read: %s.", dir, strerror(rc));
 	return EXIT_OK;
 }
 
@@ -157,17 +162,19 @@ static int init(struct init *in, const char *path)
 	if (mkdir(path, 0700) == 0)
 		made = true;
 	else if (errno != EEXIST)
-		code = cli_why(&why, errno == EACCES || errno == EPERM ? EXIT_PERMISSION
-				: errno == ENOENT || errno == ENOTDIR ? EXIT_DIRECTORY : EXIT_BACKING,
+		code = cli_why(&why,
+			errno == EACCES || errno == EPERM     ? EXIT_PERMISSION
+			: errno == ENOENT || errno == ENOTDIR ? EXIT_DIRECTORY
+							      : EXIT_BACKING,
 			"The directory %s can't be made: %s.", path, strerror(errno));
 	if (code == EXIT_OK) {
 		dir = realpath(path, NULL);
 		if (!dir)
 			code = cli_why(&why, EXIT_DIRECTORY, "%s can't be found: %s.", path, strerror(errno));
 	}
-	if (code == EXIT_OK)
+	if (dir)
 		code = check_directory(dir, &why);
-	if (code == EXIT_OK) {
+	if (dir && code == EXIT_OK) {
 		in->dir = dir;
 		code = create(in, &why);
 	}
@@ -182,12 +189,9 @@ static int init(struct init *in, const char *path)
 static int run(struct cli *c, int argc, char **argv)
 {
 	enum { OPT_INFRA = CLI_FIRST_FREE, OPT_KEY, OPT_DAYS };
-	static const struct option options[] = {
-		{"infrastructure-encryption", no_argument, NULL, OPT_INFRA},
-		{"managed-key", required_argument, NULL, OPT_KEY},
-		{"rotate-days", required_argument, NULL, OPT_DAYS},
-		CLI_OPTIONS
-	};
+	static const struct option options[] = {{"infrastructure-encryption", no_argument, NULL, OPT_INFRA},
+		{"managed-key", required_argument, NULL, OPT_KEY}, {"rotate-days", required_argument, NULL, OPT_DAYS},
+		CLI_OPTIONS};
 	struct init in = {.cli = c, .managed_key = "store", .suite = SUITE_GCM, .rotate_days = ROTATE_DAYS_DEFAULT};
 	unsigned long days;
 	int opt, code = EXIT_OK;
@@ -223,7 +227,8 @@ const struct command command_init = {
 	.args = "[--infrastructure-encryption] [--managed-key SPEC] [--rotate-days N] DIR",
 	.summary = "make an empty directory a volume",
 	.help = "Makes DIR, which must be empty or not there, a volume. Everything in it will be ciphertext.\n\n"
-		"  --infrastructure-encryption  encrypt everything twice, under independent keys; can't be changed later\n"
+		"  --infrastructure-encryption  encrypt everything twice, under independent keys; can't be changed "
+		"later\n"
 		"  --managed-key SPEC           where the key that wraps the volume key is kept:\n"
 		"      store            the key store of this host (default): /var/lib/blobcryptfs/keys for root,\n"
 		"                       $XDG_DATA_HOME/blobcryptfs/keys for others\n"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_key - blobcryptfs key: shows and rotates the key that wraps the volume key.  No data is touched. */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #include "fs/audit.h"
 #include "fs/cli.h"
 #include "fs/control.h"
 #include "fs/log.h"
 #include "fs/mounts.h"
 #include "fs/report.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define ROTATE_SECONDS 120
 
@@ -43,9 +43,10 @@ static int rotate_mounted(const struct volume *v, const struct lock_holder *hold
 	mount_info_clear(&at);
 	e = control_ask(hex, NULL, owner, "rotate", ROTATE_SECONDS, &answer, why);
 	if (e != ERR_OK)
-		return cli_why(why, EXIT_ALREADY_MOUNTED, "The volume is mounted at %s by process %ld on host %s, which can't be "
-			"asked to rotate its key. Unmount it, or try as the user who mounted it.", holder->mountpoint, holder->pid,
-			holder->host);
+		return cli_why(why, EXIT_ALREADY_MOUNTED,
+			"The volume is mounted at %s by process %ld on host %s, which can't be "
+			"asked to rotate its key. Unmount it, or try as the user who mounted it.",
+			holder->mountpoint, holder->pid, holder->host);
 	code = (int)json_integer_value(json_object_get(answer, "code"));
 	*key = json_incref(json_object_get(answer, "key"));
 	if (code == EXIT_OK && !*key)
@@ -132,10 +133,7 @@ static int run(struct cli *c, int argc, char **argv)
 {
 	enum { OPT_KEY = CLI_FIRST_FREE };
 	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"managed-key", required_argument, NULL, OPT_KEY},
-		CLI_OPTIONS
-	};
+		{"json", no_argument, NULL, 'j'}, {"managed-key", required_argument, NULL, OPT_KEY}, CLI_OPTIONS};
 	struct err_why why = {0};
 	const char *managed_key = NULL;
 	json_t *key = NULL;

@@ -2,6 +2,9 @@
 /* cmd_mount - blobcryptfs mount. */
 #include "fs/cmd_mount.h"
 
+#include "fs/control.h"
+#include "fs/daemon.h"
+#include "fs/mounts.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,14 +12,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "fs/control.h"
-#include "fs/daemon.h"
-#include "fs/mounts.h"
 
 #define ASK_SECONDS 5
 /* What a remount may change. */
-#define REMOUNT_FLAGS \
-	(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | \
+#define REMOUNT_FLAGS                                                                                                  \
+	(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME |     \
 		MS_NOSYMFOLLOW | MS_RELATIME | MS_LAZYTIME)
 
 static int open_directory(const char *path, const char *what, int code, int *fd, struct err_why *why)
@@ -28,8 +28,6 @@ static int open_directory(const char *path, const char *what, int code, int *fd,
 		return cli_why(why, code, "The %s %s is not a directory.", what, path);
 	if (errno == ENOENT)
 		return cli_why(why, code, "The %s %s does not exist.", what, path);
-	if (errno == ENOTCONN)
-		return cli_why(why, code, "At %s is a mount whose daemon has died. Unmount it first: umount %s", path, path);
 	return cli_why(why, errno == EACCES ? EXIT_PERMISSION : code, "The %s %s can't be opened: %s.", what, path,
 		strerror(errno));
 }
@@ -39,24 +37,33 @@ static int check_nesting(int dirfd, int mountfd, const char *dir, const char *mo
 {
 	switch (path_nesting(mountfd, dirfd)) {
 	case NESTING_SAME:
-		return cli_why(why, EXIT_MOUNT_POINT, "%s is the volume's own directory; mount it on another one.", mountpoint);
+		return cli_why(why, EXIT_MOUNT_POINT, "%s is the volume's own directory; mount it on another one.",
+			mountpoint);
 	case NESTING_BELOW:
-		return cli_why(why, EXIT_MOUNT_POINT, "The mount point %s is inside of the volume's own directory %s; choose "
-			"one outside.", mountpoint, dir);
+		return cli_why(why, EXIT_MOUNT_POINT,
+			"The mount point %s is inside of the volume's own directory %s; choose "
+			"one outside.",
+			mountpoint, dir);
 	case NESTING_NONE:
 		break;
 	}
 	if (path_nesting(dirfd, mountfd) == NESTING_BELOW)
-		return cli_why(why, EXIT_MOUNT_POINT, "A mount on %s would hide the volume's own directory %s; choose another "
-			"mount point.", mountpoint, dir);
+		return cli_why(why, EXIT_MOUNT_POINT,
+			"A mount on %s would hide the volume's own directory %s; choose another "
+			"mount point.",
+			mountpoint, dir);
 	return EXIT_OK;
 }
 
 static int check_mountpoint(const struct mount_options *o, const char *mountpoint, struct err_why *why)
 {
 	struct mount_info at = {0};
+	struct stat st;
 	int rc, code = EXIT_OK;
 
+	if (stat(mountpoint, &st) < 0 && errno == ENOTCONN)
+		return cli_why(why, EXIT_MOUNT_POINT,
+			"At %s is a mount whose daemon has died. Unmount it first: umount %s", mountpoint, mountpoint);
 	if (mounts_at(mountpoint, &at) == ERR_OK && at.is_ours)
 		code = cli_why(why, EXIT_MOUNT_POINT, "At %s the volume %s is mounted already.", mountpoint, at.source);
 	mount_info_clear(&at);
@@ -64,11 +71,13 @@ static int check_mountpoint(const struct mount_options *o, const char *mountpoin
 		return code;
 	rc = path_is_empty(mountpoint);
 	if (rc == ENOTEMPTY)
-		return cli_why(why, EXIT_MOUNT_POINT, "The mount point %s is not empty, and a mount would hide what is in it. "
-			"Choose an empty directory, or give -o nonempty.", mountpoint);
+		return cli_why(why, EXIT_MOUNT_POINT,
+			"The mount point %s is not empty, and a mount would hide what is in it. "
+			"Choose an empty directory, or give -o nonempty.",
+			mountpoint);
 	if (rc)
-		return cli_why(why, rc == EACCES ? EXIT_PERMISSION : EXIT_MOUNT_POINT, "The mount point %s can't be read: %s.",
-			mountpoint, strerror(rc));
+		return cli_why(why, rc == EACCES ? EXIT_PERMISSION : EXIT_MOUNT_POINT,
+			"The mount point %s can't be read: %s.", mountpoint, strerror(rc));
 	return EXIT_OK;
 }
 
@@ -90,7 +99,8 @@ static int check(const struct mount_options *o, const char *dir, const char *mou
 	return code;
 }
 
-int mount_volume(const struct cli *c, const struct mount_options *o, const char *dir, const char *mountpoint, bool foreground)
+int mount_volume(
+	const struct cli *c, const struct mount_options *o, const char *dir, const char *mountpoint, bool foreground)
 {
 	struct cli with = *c;
 	struct err_why why = {0};
@@ -102,7 +112,8 @@ int mount_volume(const struct cli *c, const struct mount_options *o, const char 
 		with.fips_dir = o->fips_dir;
 	with.allow_non_fips = c->allow_non_fips || o->allow_non_fips;
 	if (code == EXIT_OK && (!real_dir || !real_mountpoint))
-		code = cli_why(&why, EXIT_MOUNT_POINT, "The absolute path of %s can't be found.", real_dir ? mountpoint : dir);
+		code = cli_why(
+			&why, EXIT_MOUNT_POINT, "The absolute path of %s can't be found.", real_dir ? mountpoint : dir);
 	if (code != EXIT_OK)
 		cli_say("%s", why.text);
 	else
@@ -120,19 +131,24 @@ static int check_writable(const struct mount_info *at, struct err_why *why)
 	int code = EXIT_OK;
 
 	if (control_ask(NULL, at->target, at->user_id, "status", ASK_SECONDS, &answer, NULL) != ERR_OK)
-		return cli_why(why, EXIT_MOUNT_FAILED, "%s can't be remounted read-write, since its daemon does not answer. "
-			"Unmount it and mount it again.", at->target);
+		return cli_why(why, EXIT_MOUNT_FAILED,
+			"%s can't be remounted read-write, since its daemon does not answer. "
+			"Unmount it and mount it again.",
+			at->target);
 	read_only = json_object_get(json_object_get(answer, "session"), "read_only");
 	if (!json_is_false(read_only))
-		code = cli_why(why, EXIT_MOUNT_FAILED, "%s was mounted read-only and can't be remounted read-write. Unmount it "
-			"and mount it again.", at->target);
+		code = cli_why(why, EXIT_MOUNT_FAILED,
+			"%s was mounted read-only and can't be remounted read-write. Unmount it "
+			"and mount it again.",
+			at->target);
 	json_decref(answer);
 	return code;
 }
 
-static int change(const struct mount_options *o, const struct mount_info *at, struct err_why *why)
+static int change(const struct mount_options *o, const struct mount_info *at, bool whole, struct err_why *why)
 {
-	unsigned long flags = ((at->flags & REMOUNT_FLAGS) | (o->flags_on & REMOUNT_FLAGS)) & ~o->flags_off;
+	unsigned long kept = whole ? at->flags & (MS_RELATIME | MS_LAZYTIME) : at->flags;
+	unsigned long flags = ((kept | o->flags_on) & ~o->flags_off) & REMOUNT_FLAGS;
 	int code;
 
 	if (geteuid() != 0)
@@ -145,12 +161,12 @@ static int change(const struct mount_options *o, const struct mount_info *at, st
 	if (mount("none", at->target, NULL, MS_REMOUNT | flags, NULL) == 0)
 		return EXIT_OK;
 	if (errno == EBUSY)
-		return cli_why(why, EXIT_BUSY, "%s can't be remounted read-only while files in it are open for writing.",
-			at->target);
+		return cli_why(why, EXIT_BUSY,
+			"%s can't be remounted read-only while files in it are open for writing.", at->target);
 	return cli_why(why, EXIT_MOUNT_FAILED, "%s can't be remounted: %s.", at->target, strerror(errno));
 }
 
-int mount_change(const struct mount_options *o, const char *mountpoint)
+int mount_change(const struct mount_options *o, const char *mountpoint, bool whole)
 {
 	struct err_why why = {0};
 	struct mount_info at = {0};
@@ -158,9 +174,10 @@ int mount_change(const struct mount_options *o, const char *mountpoint)
 	int code;
 
 	if (!path || mounts_at(path, &at) != ERR_OK || !at.is_ours)
-		code = cli_why(&why, EXIT_NOT_MOUNTED, "No volume is mounted at %s, so it can't be remounted.", mountpoint);
+		code = cli_why(
+			&why, EXIT_NOT_MOUNTED, "No volume is mounted at %s, so it can't be remounted.", mountpoint);
 	else
-		code = change(o, &at, &why);
+		code = change(o, &at, whole, &why);
 	if (code != EXIT_OK)
 		cli_say("%s", why.text);
 	mount_info_clear(&at);
@@ -171,19 +188,15 @@ int mount_change(const struct mount_options *o, const char *mountpoint)
 static int run_options(struct cli *c, struct mount_options *o, int argc, char **argv)
 {
 	enum { OPT_KEY = CLI_FIRST_FREE };
-	static const struct option options[] = {
-		{"foreground", no_argument, NULL, 'f'},
-		{"options", required_argument, NULL, 'o'},
-		{"managed-key", required_argument, NULL, OPT_KEY},
-		{"read-only", no_argument, NULL, 'r'},
-		CLI_OPTIONS
-	};
+	static const struct option options[] = {{"foreground", no_argument, NULL, 'f'},
+		{"options", required_argument, NULL, 'o'}, {"managed-key", required_argument, NULL, OPT_KEY},
+		{"read-only", no_argument, NULL, 'r'}, CLI_OPTIONS};
 	struct err_why why = {0};
 	bool foreground = false;
 	int opt, code = EXIT_OK;
 	enum err e = ERR_OK;
 
-	while ((opt = cli_getopt(c, &command_mount, argc, argv, ":fo:r", options, &code)) >= 0) {
+	while ((opt = cli_getopt(c, &command_mount, argc, argv, ":o:fr", options, &code)) >= 0) {
 		switch (opt) {
 		case 'f':
 			foreground = true;
@@ -207,7 +220,7 @@ static int run_options(struct cli *c, struct mount_options *o, int argc, char **
 	if (o->remount) {
 		if (!cli_operands(&command_mount, argc, 1, 2))
 			return EXIT_USAGE;
-		return mount_change(o, argv[argc - 1]);
+		return mount_change(o, argv[argc - 1], false);
 	}
 	if (!cli_operands(&command_mount, argc, 2, 2))
 		return EXIT_USAGE;
@@ -237,9 +250,11 @@ const struct command command_mount = {
 		"Options of ours:\n"
 		"  managed_key=SPEC, fips_dir=DIR, allow_non_fips   as the command line options\n"
 		"  direct_io            no copy of file contents in the kernel's page cache\n"
-		"  io_uring, no_io_uring  talk to the kernel through io_uring (default where the kernel has it), or not\n"
+		"  io_uring, no_io_uring  talk to the kernel through io_uring (default where the kernel has it), or "
+		"not\n"
 		"  max_threads=N        threads that serve requests (10, or two for each processor)\n"
-		"  attr_timeout=S, entry_timeout=S, negative_timeout=S  for how long the kernel may remember (1, 1, 0)\n"
+		"  attr_timeout=S, entry_timeout=S, negative_timeout=S  for how long the kernel may remember (1, 1, "
+		"0)\n"
 		"  uid=, gid=, umask=   show these instead of the owners and modes kept below\n"
 		"  nonempty             mount over a directory that is not empty\n"
 		"  reset_state          the session state is lost or damaged: take every earlier session as unclean\n\n"

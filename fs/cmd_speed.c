@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_speed - blobcryptfs speed: what the ciphers and this machine can do. */
+#include "crypto/speed.h"
+#include "fs/cli.h"
+#include "fs/serve.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "crypto/speed.h"
-#include "fs/cli.h"
-#include "fs/serve.h"
 
 struct output {
-	json_t *results;         /* NULL: print as it comes */
+	json_t *results; /* NULL: print as it comes */
 };
 
 static void emit(void *arg, const char *what, double value, const char *unit)
@@ -17,7 +17,8 @@ static void emit(void *arg, const char *what, double value, const char *unit)
 	const struct output *o = arg;
 
 	if (o->results) {
-		json_array_append_new(o->results, json_pack("{s:s, s:f, s:s}", "what", what, "value", value, "unit", unit));
+		json_array_append_new(
+			o->results, json_pack("{s:s, s:f, s:s}", "what", what, "value", value, "unit", unit));
 		return;
 	}
 	printf("%-44s %10.2f %s\n", what, value, unit);
@@ -41,9 +42,9 @@ static int measure(const struct fips *fips, bool as_json, struct err_why *why)
 	}
 	e = speed_run(fips, emit, &o);
 	if (e == ERR_OK && as_json) {
-		all = json_pack("{s:{s:s, s:s, s:b}, s:I, s:{s:b, s:s}, s:O}", "fips", "provider", fips->name, "version",
-			fips->version, "approved", fips->is_fips, "processors", (json_int_t)cores, "io_uring", "available",
-			uring, "reason", reason, "results", o.results);
+		all = json_pack("{s:{s:s, s:s, s:b}, s:I, s:{s:b, s:s}, s:O}", "fips", "provider", fips->name,
+			"version", fips->version, "approved", fips->is_fips, "processors", (json_int_t)cores,
+			"io_uring", "available", uring, "reason", reason, "results", o.results);
 		if (all) {
 			json_dumpf(all, stdout, JSON_INDENT(2));
 			putchar('\n');

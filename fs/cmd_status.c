@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_status - blobcryptfs status: a running mount is asked; without one the descriptor is shown, as it stands there. */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+/* cmd_status - blobcryptfs status: a running mount is asked; without one the descriptor is shown, as it stands there.
+ */
 #include "fs/cli.h"
 #include "fs/control.h"
 #include "fs/mounts.h"
 #include "fs/report.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define ASK_SECONDS 5
 
@@ -18,7 +19,8 @@ static void add_text(json_t *o, const char *name, const char *text)
 }
 
 /* What can be said about a mount whose daemon says nothing. */
-static int from_mount_table(const struct mount_info *at, const struct err_why *silence, json_t **out, struct err_why *why)
+static int from_mount_table(
+	const struct mount_info *at, const struct err_why *silence, json_t **out, struct err_why *why)
 {
 	struct volume *v = NULL;
 	enum err e = volume_open(at->source, &v, why);
@@ -45,8 +47,8 @@ static int of_mountpoint(const struct mount_info *at, json_t **out, struct err_w
 	return from_mount_table(at, &silence, out, why);
 }
 
-static int of_mounted_directory(const struct volume *v, const char *dir, const struct lock_holder *holder, json_t **out,
-	struct err_why *why)
+static int of_mounted_directory(
+	const struct volume *v, const char *dir, const struct lock_holder *holder, json_t **out, struct err_why *why)
 {
 	struct mount_info at = {0};
 	struct err_why silence = {0};
@@ -85,7 +87,8 @@ static int of_directory(const char *dir, json_t **out, struct err_why *why)
 		*out = report_volume(v, dir);
 		if (!*out)
 			code = cli_why(why, EXIT_MEMORY, "There is not enough memory for the report.");
-		add_text(*out, "note", "not mounted: what is shown is the descriptor, which only a mount authenticates");
+		add_text(
+			*out, "note", "not mounted: what is shown is the descriptor, which only a mount authenticates");
 	}
 	if (code != EXIT_OK && !why->text[0])
 		cli_why(why, code, "%s: %s.", dir, err_text(e));
@@ -110,8 +113,8 @@ static int status(const char *arg, json_t **out, struct err_why *why)
 	free(path);
 	real = realpath(arg, NULL);
 	if (!real)
-		return cli_why(why, errno == EACCES ? EXIT_PERMISSION : EXIT_NOT_A_VOLUME, "%s can't be found: %s.", arg,
-			strerror(errno));
+		return cli_why(why, errno == EACCES ? EXIT_PERMISSION : EXIT_NOT_A_VOLUME, "%s can't be found: %s.",
+			arg, strerror(errno));
 	if (mounts_at(real, &at) == ERR_OK && at.is_ours)
 		code = of_mountpoint(&at, out, why);
 	else
@@ -150,7 +153,8 @@ const struct command command_status = {
 	.name = "status",
 	.args = "[--json] DIR|MOUNTPOINT",
 	.summary = "show a volume and, if it is mounted, its mount",
-	.help = "Shows the volume in DIR or mounted at MOUNTPOINT: keys, FIPS provider, transport, cache, session, counters.\n"
+	.help = "Shows the volume in DIR or mounted at MOUNTPOINT: keys, FIPS provider, transport, cache, session, "
+		"counters.\n"
 		"Without a mount it shows the descriptor, whose values nobody has authenticated then.\n\n"
 		"  --json  as a JSON object\n",
 	.run = run,

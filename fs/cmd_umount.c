@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_umount - blobcryptfs umount: unmounts, and returns when the daemon has brought everything to disk. */
+#include "fs/cli.h"
+#include "fs/mounts.h"
+#include "keyprov/volume.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -7,13 +10,10 @@
 #include <sys/pidfd.h>
 #include <time.h>
 #include <unistd.h>
-#include "fs/cli.h"
-#include "fs/mounts.h"
-#include "keyprov/volume.h"
 
 #define WAIT_SECONDS 60
-#define STEP_MS 20
-#define EXIT_WAIT_MS 5000    /* from the release of the lock to the end of the process */
+#define STEP_MS	     20
+#define EXIT_WAIT_MS 5000 /* from the release of the lock to the end of the process */
 
 /* Does the daemon still hold the volume for the mount that was at target? */
 static bool held(const struct volume *v, const char *target, struct lock_holder *holder)
@@ -66,16 +66,20 @@ static int unmount_volume(const struct mount_info *at, bool lazy, struct err_why
 		pidfd = daemon_process(v, at->target);
 	rc = mounts_unmount(at->target, lazy);
 	if (rc == EBUSY)
-		code = cli_why(why, EXIT_BUSY, "%s is in use. \"fuser -vm %s\" shows by whom; umount --lazy takes it away from "
-			"sight now and ends it when nobody uses it any more.", at->target, at->target);
+		code = cli_why(why, EXIT_BUSY,
+			"%s is in use. \"fuser -vm %s\" shows by whom; umount --lazy takes it away from "
+			"sight now and ends it when nobody uses it any more.",
+			at->target, at->target);
 	else if (rc == EPERM || rc == EACCES)
 		code = cli_why(why, EXIT_PERMISSION, "%s can be unmounted by root and by the user who mounted it only.",
 			at->target);
 	else if (rc)
 		code = cli_why(why, EXIT_MOUNT_FAILED, "%s can't be unmounted: %s.", at->target, strerror(rc));
 	else if (v && !lazy && !wait_for_daemon(v, at->target, pidfd))
-		code = cli_why(why, EXIT_BUSY, "%s is unmounted, but its daemon has not finished within %d seconds; it may still "
-			"be writing to %s.", at->target, WAIT_SECONDS, at->source);
+		code = cli_why(why, EXIT_BUSY,
+			"%s is unmounted, but its daemon has not finished within %d seconds; it may still "
+			"be writing to %s.",
+			at->target, WAIT_SECONDS, at->source);
 	if (pidfd >= 0)
 		close(pidfd);
 	volume_close(v);
@@ -117,7 +121,8 @@ const struct command command_umount = {
 	.name = "umount",
 	.args = "[-l] MOUNTPOINT",
 	.summary = "unmount a volume and wait until it is on disk",
-	.help = "Unmounts the volume at MOUNTPOINT and waits until its daemon has brought everything to disk and is gone.\n\n"
+	.help = "Unmounts the volume at MOUNTPOINT and waits until its daemon has brought everything to disk and is "
+		"gone.\n\n"
 		"  -l, --lazy  take it away from sight now, end it when nobody uses it any more; does not wait\n",
 	.run = run,
 };

@@ -409,6 +409,15 @@ int content_load(struct fsys *fs, struct content *c)
 	return rc;
 }
 
+/* Sets the backing size, in two steps: what is left of a sector cut in half must not show up as the (zero) bytes of the size hint. */
+int cut_below(struct content *c, uint64_t size)
+{
+	if (ftruncate(c->fd, (off_t)((last_sector(size) + 1) * SECTOR_BYTES)) != 0 ||
+	    ftruncate(c->fd, (off_t)backing_size(size)) != 0)
+		return errno;
+	return 0;
+}
+
 /* ---- mending; the caller holds all sectors exclusively ---- */
 
 int header_rewrite(struct fsys *fs, struct content *c)
@@ -462,8 +471,7 @@ static int end_rewrite(struct fsys *fs, struct content *c)
 	}
 	if (rc == 0) {
 		tail_set(c, e, payload);
-		if (ftruncate(c->fd, (off_t)backing_size(c->size)) != 0)
-			rc = errno;
+		rc = cut_below(c, c->size);
 	}
 	buf_page_put(payload);
 	return rc;
@@ -499,7 +507,9 @@ int content_mend(struct fsys *fs, struct content *c)
 
 int content_settle(struct fsys *fs, struct content *c)
 {
+	struct timespec keep[2] = {{.tv_nsec = UTIME_OMIT}};
 	uint8_t *payload;
+	struct stat st;
 	int rc;
 
 	if (!c->fresh || !c->writable)
@@ -508,8 +518,13 @@ int content_settle(struct fsys *fs, struct content *c)
 	if (!payload)
 		return ENOMEM;
 	memset(payload, 0, PAYLOAD0);
-	rc = c->mend && ftruncate(c->fd, 0) != 0 ? errno : sector_write(fs, c, 0, payload, 0, true);
+	/* nobody wrote anything: times that were set (cp -p of an empty file) stay */
+	rc = fstat(c->fd, &st) != 0 || (c->mend && ftruncate(c->fd, 0) != 0) ? errno : 0;
+	if (rc == 0)
+		rc = sector_write(fs, c, 0, payload, 0, true);
 	if (rc == 0) {
+		keep[1] = st.st_mtim;
+		(void)futimens(c->fd, keep);
 		c->fresh = c->mend = false;
 		tail_set(c, 0, payload);
 	}

@@ -114,6 +114,8 @@ int content_mend(struct fsys *fs, struct content *c);
 void tail_set(struct content *c, uint64_t sector, const uint8_t *payload);
 /* Rewrites sector 0 with the header as it now is; the caller holds it exclusively. */
 int header_rewrite(struct fsys *fs, struct content *c);
+/* Sets the backing size of a file that gets shorter. */
+int cut_below(struct content *c, uint64_t size);
 /* Sets HOLES, durably. */
 int holes_allow(struct fsys *fs, struct content *c);
 struct sealer;

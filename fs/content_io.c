@@ -221,7 +221,7 @@ static int cut_back(struct fsys *fs, struct content *c, const struct job *j, uin
 		sealer_put(sealer);
 	}
 	if (e != ERR_OK || sector_write(fs, c, last_done, page, used_in(last_done, size), true) != 0 ||
-	    ftruncate(c->fd, (off_t)backing_size(size)) != 0) {
+	    cut_below(c, size) != 0) {
 		atomic_store(&fs->unsound, true);
 		atomic_store(&c->tail_sector, NO_SECTOR);
 		c->damaged = true;
@@ -278,7 +278,7 @@ static uint64_t after_failure(struct fsys *fs, struct content *c, const struct j
 
 	atomic_store(&c->tail_sector, NO_SECTOR);
 	if (ok_sectors == 0) {
-		if (grows && !c->fresh && ftruncate(c->fd, (off_t)backing_size(j->old_size)) != 0)
+		if (grows && !c->fresh && cut_below(c, j->old_size) != 0)
 			atomic_store(&fs->unsound, true);
 		return 0;
 	}
@@ -380,7 +380,7 @@ static int grow(struct fsys *fs, struct content *c, uint64_t off, const uint8_t 
 		j.old_size = c->size;
 		rc = run_job(fs, c, &j, data_first, written);
 		if (rc != 0 && c->size == j.old_size && c->size != was && end_at(fs, c, old_end, was) == 0 &&
-		    ftruncate(c->fd, (off_t)backing_size(was)) == 0) {
+		    cut_below(c, was) == 0) {
 			/* nothing of it got to disk: as before */
 			pthread_mutex_lock(&c->lock);
 			c->size = was;
@@ -506,8 +506,8 @@ static int shrink(struct fsys *fs, struct content *c, uint64_t size)
 		rc = end_at(fs, c, t, size);
 	if (rc == 0 && t == 0 && e > 0 && fdatasync(c->fd) != 0)
 		rc = errno;
-	if (rc == 0 && ftruncate(c->fd, (off_t)backing_size(size)) != 0)
-		rc = errno;
+	if (rc == 0)
+		rc = cut_below(c, size);
 	if (rc == 0) {
 		pthread_mutex_lock(&c->lock);
 		c->size = size;

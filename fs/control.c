@@ -2,6 +2,7 @@
 /* control - the daemon's side; see control.h.  The asking side is in control_ask.c. */
 #include "fs/control.h"
 
+#include "fs/control_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,10 +17,9 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#include "fs/control_internal.h"
 
-#define BACKLOG 8
-#define TICK_MS (3600 * 1000)
+#define BACKLOG	       8
+#define TICK_MS	       (3600 * 1000)
 #define CLIENT_SECONDS 5
 
 struct control {
@@ -27,7 +27,7 @@ struct control {
 	pthread_t thread;
 	int listen_fd, stop_fd;
 	char path[CONTROL_PATH_CAP];
-	ino_t ino;               /* of the socket, so that another's is not removed */
+	ino_t ino; /* of the socket, so that another's is not removed */
 };
 
 bool control_wait(int fd, short events, const struct timespec *deadline)
@@ -203,7 +203,8 @@ static int listen_in(struct control *c, const char *dir, const char *volume_hex)
 	return fd;
 }
 
-enum err control_start(const char *volume_hex, const struct control_handler *h, struct control **out, struct err_why *why)
+enum err control_start(
+	const char *volume_hex, const struct control_handler *h, struct control **out, struct err_why *why)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	char dir[CONTROL_PATH_CAP];
@@ -227,7 +228,8 @@ enum err control_start(const char *volume_hex, const struct control_handler *h, 
 			close(c->stop_fd);
 		free(c);
 		return err_set(why, ERR_IO, saved,
-			"The socket for \"blobcryptfs status\" could not be made (%s); the mount works without.", strerror(saved));
+			"The socket for \"blobcryptfs status\" could not be made (%s); the mount works without.",
+			strerror(saved));
 	}
 	*out = c;
 	return ERR_OK;

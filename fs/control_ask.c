@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* control_ask - the asking side of the status socket; see control.h. */
+#include "fs/control.h"
+#include "fs/control_internal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -7,8 +9,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "fs/control.h"
-#include "fs/control_internal.h"
 
 struct question {
 	const char *mountpoint, *request;
@@ -66,7 +66,8 @@ static enum err ask_at(const char *path, const struct question *q, json_t **answ
 	close(fd);
 	if (!json_is_object(got)) {
 		json_decref(got);
-		return err_set(why, ERR_IO, ETIMEDOUT, "The daemon at %s did not answer within %u seconds.", path, q->seconds);
+		return err_set(
+			why, ERR_IO, ETIMEDOUT, "The daemon at %s did not answer within %u seconds.", path, q->seconds);
 	}
 	mountpoint = json_string_value(json_object_get(got, "mountpoint"));
 	if (q->mountpoint && (!mountpoint || strcmp(mountpoint, q->mountpoint) != 0)) {

@@ -7,9 +7,9 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define CONTROL_PATH_CAP 256
+#define CONTROL_PATH_CAP    256
 #define CONTROL_REQUEST_CAP 4096u
-#define CONTROL_ANSWER_CAP 262144u
+#define CONTROL_ANSWER_CAP  262144u
 #define CONTROL_DIRECTORIES 2u
 
 /* The n-th place where the sockets of uid may be; false if there is none. */

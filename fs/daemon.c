@@ -2,6 +2,8 @@
 /* daemon - see daemon.h. */
 #include "fs/daemon.h"
 
+#include "fs/log.h"
+#include "fs/mounts.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,15 +14,14 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "fs/log.h"
 
-struct word {                    /* from the child, in one write */
+struct word { /* from the child, in one write */
 	int code;
 	char text[sizeof(((struct err_why *)0)->text)];
 };
 
 struct child {
-	int pipe;                /* -1 once the word was given */
+	int pipe; /* -1 once the word was given */
 };
 
 void daemon_notify(const char *state)
@@ -84,14 +85,18 @@ static void foreground_up(void *arg)
 	daemon_notify("READY=1");
 }
 
-/* What became of the child that closed the pipe without a word. */
-static int lost_child(pid_t pid)
+/* The child closed the pipe without a word: what became of it?  Leaves no dead mount behind. */
+static int lost_child(pid_t pid, const char *mountpoint)
 {
+	struct mount_info at = {0};
 	int status;
 
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return EXIT_INTERNAL;
+	if (mounts_at(mountpoint, &at) == ERR_OK && at.is_ours)
+		mounts_unmount(mountpoint, true);
+	mount_info_clear(&at);
 	if (WIFSIGNALED(status))
 		cli_say("The daemon died of signal %d (%s) before the mount was up.", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));
@@ -100,7 +105,7 @@ static int lost_child(pid_t pid)
 	return EXIT_INTERNAL;
 }
 
-static int hear_word(int fd, pid_t pid)
+static int hear_word(int fd, pid_t pid, const char *mountpoint)
 {
 	struct word w = {0};
 	size_t got = 0;
@@ -111,7 +116,7 @@ static int hear_word(int fd, pid_t pid)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return lost_child(pid);
+			return lost_child(pid, mountpoint);
 		got += (size_t)n;
 	}
 	w.text[sizeof(w.text) - 1] = '\0';
@@ -124,8 +129,9 @@ static int hear_word(int fd, pid_t pid)
 	return w.code;
 }
 
-static int run_background(struct serve_config *cfg)
+static int run_background(const struct serve_config *given)
 {
+	struct serve_config cfg = *given;
 	struct child child;
 	struct err_why why = {0};
 	int fds[2], code;
@@ -143,7 +149,7 @@ static int run_background(struct serve_config *cfg)
 	}
 	if (pid > 0) {
 		close(fds[1]);
-		code = hear_word(fds[0], pid);
+		code = hear_word(fds[0], pid, cfg.mountpoint);
 		close(fds[0]);
 		return code;
 	}
@@ -152,9 +158,9 @@ static int run_background(struct serve_config *cfg)
 	if (fds[1] != child.pipe && dup3(fds[1], child.pipe, O_CLOEXEC) < 0)
 		_exit(EXIT_INTERNAL);
 	close_range((unsigned)child.pipe + 1, ~0U, 0);
-	cfg->up = background_up;
-	cfg->up_arg = &child;
-	code = serve(cfg, &why);
+	cfg.up = background_up;
+	cfg.up_arg = &child;
+	code = serve(&cfg, &why);
 	if (child.pipe < 0 && code != EXIT_OK)
 		log_line(LOG_ERROR, "event=ended code=%d why=\"%s\"", code, why.text);
 	send_word(&child, code == EXIT_OK ? EXIT_MOUNT_FAILED : code, why.text);
@@ -162,7 +168,8 @@ static int run_background(struct serve_config *cfg)
 	_exit(code);
 }
 
-int daemon_run(const char *dir, const char *mountpoint, const struct mount_options *opt, const struct cli *cli, bool foreground)
+int daemon_run(const char *dir, const char *mountpoint, const struct mount_options *opt, const struct cli *cli,
+	bool foreground)
 {
 	struct serve_config cfg = {.dir = dir, .mountpoint = mountpoint, .opt = opt, .cli = *cli};
 	struct err_why why = {0};

@@ -57,8 +57,9 @@ static inline struct fsys *fsys_of(fuse_req_t req)
 /* Turns a backing stat into what users see: plaintext size, -o uid/gid/umask.  dirfd and name locate a symlink's rest if needed. */
 int attr_present(struct fsys *fs, struct inode *i, struct stat *st);
 int attr_get(struct fsys *fs, struct inode *i, struct stat *st);
-/* Clears setuid, setgid (with group execute) and file capabilities of i after a change by someone without CAP_FSETID. */
-void attr_kill_priv(struct fsys *fs, struct inode *i, int fd, bool suidgid);
+/* After a change of i's bytes: takes away its file capability, and if suidgid (the caller lacks CAP_FSETID) setuid and setgid as ext4 would.
+ * fd: any descriptor of i. */
+void attr_kill_priv(fuse_req_t req, struct inode *i, int fd, bool suidgid);
 
 /* ---- dirent.c: entries of a directory by plaintext name; dir must be pinned by dir_get ---- */
 int entry_seal(struct fsys *fs, struct inode *dir, const char *name, struct enc_name *out);

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main - finds out which command is meant, by argv[0] or argv[1]. */
+#include "fs/cli.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <fcntl.h>
-#include "fs/cli.h"
 
 static const struct command *const commands[] = {
-	&command_init, &command_mount, &command_umount, &command_status, &command_speed, &command_key,
+	&command_init,
+	&command_mount,
+	&command_umount,
+	&command_status,
+	&command_speed,
+	&command_key,
 };
 
 static const struct command *find(const char *name)
@@ -23,14 +28,16 @@ static const struct command *find(const char *name)
 static void usage(FILE *out)
 {
 	fputs("Usage: blobcryptfs [--fips-dir DIR] [--allow-non-fips] COMMAND ...\n"
-	      "Keeps a directory encrypted; what is in it is seen through a mount.\n\n", out);
+	      "Keeps a directory encrypted; what is in it is seen through a mount.\n\n",
+		out);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-7s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("  help    tell more about a command: blobcryptfs help mount\n\n"
 	      "  --fips-dir DIR    directory of the FIPS provider (fips.so, fipsmodule.cnf)\n"
 	      "  --allow-non-fips  go on without a FIPS provider; loud\n"
 	      "  --version         print the version\n"
-	      "  --help            print this\n", out);
+	      "  --help            print this\n",
+		out);
 }
 
 static int help(int argc, char **argv)
@@ -53,10 +60,7 @@ static int help(int argc, char **argv)
 static int dispatch(int argc, char **argv)
 {
 	enum { OPT_VERSION = CLI_FIRST_FREE };
-	static const struct option options[] = {
-		{"version", no_argument, NULL, OPT_VERSION},
-		CLI_OPTIONS
-	};
+	static const struct option options[] = {{"version", no_argument, NULL, OPT_VERSION}, CLI_OPTIONS};
 	struct cli c = {0};
 	const struct command *cmd;
 	int opt;

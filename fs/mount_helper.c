@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mount_helper - the program as mount(8) calls it: mount.blobcryptfs DIR MOUNTPOINT [-sfnv] [-N ns] [-o options] [-t type].
+ * mount_helper - the program as mount(8) calls it: mount.blobcryptfs DIR MOUNTPOINT [-sfnv] [-N ns] [-o options] [-t
+ * type].
  *
  * A user's mount of an fstab line with "user" comes here with that user's rights; fusermount3 does the rest then.
  */
+#include "fs/cmd_mount.h"
+#include "fs/mounts.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "fs/cmd_mount.h"
-#include "fs/mounts.h"
 
 /* mount(8), "Exit status". */
 enum { MOUNT_OK = 0, MOUNT_USAGE = 1, MOUNT_SYSTEM = 2, MOUNT_FAILURE = 32 };
@@ -89,7 +91,9 @@ static int parse(struct helper *h, int argc, char **argv, char **lists)
 		case 'w':
 		case 'o':
 			if (asprintf(&joined, "%s%s%s", *lists ? *lists : "", *lists ? "," : "",
-				    opt == 'r' ? "ro" : opt == 'w' ? "rw" : optarg) < 0)
+				    opt == 'r'	 ? "ro"
+				    : opt == 'w' ? "rw"
+						 : optarg) < 0)
 				return EXIT_MEMORY;
 			free(*lists);
 			*lists = joined;
@@ -126,8 +130,20 @@ static int help_mount(struct helper *h, const char *lists)
 	if (h->fake)
 		return EXIT_OK;
 	if (h->options.remount)
-		return mount_change(&h->options, h->operands[1]);
+		return mount_change(&h->options, h->operands[1], true);
 	return mount_volume(&h->cli, &h->options, h->operands[0], h->operands[1], false);
+}
+
+/* mount(8) clears the environment, but a user's keys are looked for at home. */
+static void set_home(void)
+{
+	const struct passwd *pw;
+
+	if (geteuid() == 0 || secure_getenv("HOME"))
+		return;
+	pw = getpwuid(geteuid());
+	if (pw)
+		setenv("HOME", pw->pw_dir, 1);
 }
 
 int mount_helper_main(int argc, char **argv)
@@ -136,6 +152,7 @@ int mount_helper_main(int argc, char **argv)
 	char *lists = NULL;
 	int code;
 
+	set_home();
 	options_init(&h.options);
 	code = parse(&h, argc, argv, &lists);
 	if (code == EXIT_OK)

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MOUNTINFO "/proc/self/mountinfo"
-#define DEPTH_MAX 4096       /* directories on the way to the root */
+#define DEPTH_MAX 4096 /* directories on the way to the root */
 
 void mount_info_clear(struct mount_info *m)
 {

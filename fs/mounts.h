@@ -5,18 +5,18 @@
  * Nothing here touches a mounted filesystem of ours, so it works while one hangs or its daemon has died.
  */
 #pragma once
+#include "crypto/err.h"
 #include <stdbool.h>
 #include <sys/types.h>
-#include "crypto/err.h"
 
 #define MOUNT_TYPE "fuse.blobcryptfs"
 
 struct mount_info {
-	char *source;            /* for ours: the backing directory, unless -o fsname= says otherwise */
+	char *source; /* for ours: the backing directory, unless -o fsname= says otherwise */
 	char *target, *fstype;
-	unsigned long flags;     /* MS_* of mount and superblock */
-	uid_t user_id;           /* FUSE: who mounted it */
-	dev_t dev;               /* st_dev of what is in it */
+	unsigned long flags; /* MS_* of mount and superblock */
+	uid_t user_id;	     /* FUSE: who mounted it */
+	dev_t dev;	     /* st_dev of what is in it */
 	bool is_ours;
 };
 
@@ -35,10 +35,12 @@ void mounts_remember(const char *source, const char *target, const char *options
 /* umount(8): by libmount for root, so that utab is kept, by fusermount3 for others; 0 or errno. */
 int mounts_unmount(const char *target, bool lazy);
 
-/* Absolute path without symlinks and dots; the last component is not looked at, so it may be a dead mount.  NULL with errno. */
+/* Absolute path without symlinks and dots; the last component is not looked at, so it may be a dead mount.  NULL with
+ * errno. */
 char *path_absolute(const char *path);
 
-/* Is the directory inner the same as outer, or below it?  Follows the filesystem, not the text.  Descriptors may be O_PATH. */
+/* Is the directory inner the same as outer, or below it?  Follows the filesystem, not the text.  Descriptors may be
+ * O_PATH. */
 enum nesting { NESTING_NONE, NESTING_SAME, NESTING_BELOW };
 enum nesting path_nesting(int inner, int outer);
 

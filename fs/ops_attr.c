@@ -107,20 +107,56 @@ static int change_mode(int fd, mode_t mode)
 	return chmod(proc_fd(proc, fd), mode) == 0 ? 0 : errno; /* kernels before 6.6 */
 }
 
-void attr_kill_priv(struct fsys *fs, struct inode *i, int fd, bool suidgid)
+/* Is the caller in group gid?  Asked rarely: it reads /proc. */
+static bool caller_in_group(fuse_req_t req, gid_t gid)
 {
-	struct stat st;
+	gid_t *list;
+	bool found = fuse_req_ctx(req)->gid == gid;
+	int n;
 
-	xattr_drop_caps(fs, i, fd);
-	if (!suidgid || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID)))
-		return;
-	/* setgid without group execute is mandatory locking of old, and stays */
-	st.st_mode &= (mode_t)~(S_ISUID | (st.st_mode & S_IXGRP ? S_ISGID : 0));
-	(void)change_mode(fd, st.st_mode & 07777);
+	if (found)
+		return true;
+	n = fuse_req_getgroups(req, 0, NULL);
+	list = n > 0 ? calloc((size_t)n, sizeof(*list)) : NULL;
+	if (!list)
+		return false;
+	n = fuse_req_getgroups(req, n, list);
+	for (int k = 0; k < n && !found; k++)
+		found = list[k] == gid;
+	free(list);
+	return found;
 }
 
-static int change_size(struct fsys *fs, struct inode *i, uint64_t size, bool kill)
+/* The bits that a change by this caller takes away from st: the rules of the kernel's setattr_should_drop_suidgid(). */
+static mode_t bits_to_kill(fuse_req_t req, const struct stat *st)
 {
+	mode_t bits = st->st_mode & S_ISUID;
+
+	if (S_ISDIR(st->st_mode))
+		return 0;
+	if (st->st_mode & S_ISGID &&
+	    (st->st_mode & S_IXGRP || (fuse_req_ctx(req)->uid != 0 && !caller_in_group(req, st->st_gid))))
+		bits |= S_ISGID;
+	return bits;
+}
+
+void attr_kill_priv(fuse_req_t req, struct inode *i, int fd, bool suidgid)
+{
+	struct fsys *fs = fsys_of(req);
+	struct stat st;
+	mode_t bits;
+
+	xattr_drop_caps(fs, i, fd);
+	if (!suidgid || fstat(fd, &st) != 0 || !(st.st_mode & (S_ISUID | S_ISGID)))
+		return;
+	bits = bits_to_kill(req, &st);
+	if (bits)
+		(void)change_mode(fd, st.st_mode & 07777 & ~bits);
+}
+
+static int change_size(fuse_req_t req, struct inode *i, uint64_t size, bool kill)
+{
+	struct fsys *fs = fsys_of(req);
 	struct content *c;
 	int rc = content_open(fs, i, true, -1, &c);
 
@@ -128,19 +164,43 @@ static int change_size(struct fsys *fs, struct inode *i, uint64_t size, bool kil
 		return rc;
 	rc = content_truncate(fs, c, size);
 	if (rc == 0)
-		attr_kill_priv(fs, i, content_fd(c), kill);
+		attr_kill_priv(req, i, content_fd(c), kill);
 	content_close(fs, c);
 	return rc;
 }
 
-static int change_owner(struct fsys *fs, struct inode *i, int fd, const struct stat *attr, int to_set)
+/*
+ * A setattr of nothing is one of two things: the kernel wants the file capability gone before a write, or somebody did chown(path, -1, -1),
+ * which on ext4 takes the privilege bits too.  A file with a capability is taken for the first: the write that follows brings the word on the
+ * bits with it.
+ */
+static bool is_chown(struct inode *i, int to_set)
 {
-	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
-	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+	if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		return true;
+	return !(to_set & ~FUSE_SET_ATTR_CTIME) && atomic_load(&i->caps) != CAPS_SOME;
+}
 
+/*
+ * chown.  The kernel leaves the privilege bits to us (FUSE_HANDLE_KILLPRIV_V2); if there are any, even a chown of nothing is for the owner only.
+ */
+static int change_owner(fuse_req_t req, struct inode *i, int fd, const struct stat *attr, int to_set)
+{
+	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1, caller = fuse_req_ctx(req)->uid;
+	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+	struct stat st;
+	mode_t bits;
+
+	if (fstat(fd, &st) != 0)
+		return errno;
+	bits = st.st_mode & (S_ISUID | S_ISGID) ? bits_to_kill(req, &st) : 0;
+	if (bits && uid == (uid_t)-1 && gid == (gid_t)-1 && caller != 0 && caller != st.st_uid)
+		return EPERM;
 	if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) != 0)
 		return errno;
-	xattr_drop_caps(fs, i, fd);
+	if (bits) /* the backing filesystem has done so for all but a case or two */
+		(void)change_mode(fd, st.st_mode & 07777 & ~bits);
+	xattr_drop_caps(fsys_of(req), i, fd);
 	return 0;
 }
 
@@ -175,15 +235,15 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
 
 	(void)fi;
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		rc = change_size(fs, i, (uint64_t)attr->st_size, to_set & FUSE_SET_ATTR_KILL_SUID);
+		rc = change_size(req, i, (uint64_t)attr->st_size, to_set & FUSE_SET_ATTR_KILL_SUID);
 	if (rc == 0) {
 		fd = inode_open(fs, i, O_PATH);
 		rc = fd < 0 ? -fd : 0;
 	}
-	if (rc == 0 && to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		rc = change_owner(fs, i, fd, attr, to_set);
-	else if (rc == 0 && to_set & FUSE_SET_ATTR_KILL_SUID && !(to_set & FUSE_SET_ATTR_SIZE))
-		attr_kill_priv(fs, i, fd, true);
+	if (rc == 0 && is_chown(i, to_set))
+		rc = change_owner(req, i, fd, attr, to_set);
+	else if (rc == 0 && !(to_set & ~FUSE_SET_ATTR_CTIME))
+		xattr_drop_caps(fs, i, fd);
 	if (rc == 0 && to_set & FUSE_SET_ATTR_MODE)
 		rc = change_mode(fd, attr->st_mode & 07777);
 	if (rc == 0 && to_set & TIMES)

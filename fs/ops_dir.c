@@ -281,7 +281,8 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent, const char *name, bo
 {
 	struct fsys *fs = fsys_of(req);
 	struct inode *dir = inode_of(fs, parent), *i = NULL;
-	char side[NAME_ENC_MAX] = "";
+	char head[LINK_HEAD_MAX];
+	bool has_rest = false;
 	uint8_t id[ID_BYTES];
 	struct enc_name enc;
 	int rc = dir_get(fs, dir), fd = -1, stripped = -1;
@@ -299,7 +300,7 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent, const char *name, bo
 	if (rc == 0 && is_dir)
 		rc = dir_strip(fs, dir->dirfd, enc.text, &stripped, id);
 	else if (rc == 0 && (!i || i->type == S_IFLNK))
-		link_side_of(fs, dir, enc.text, side);
+		has_rest = link_head(dir, enc.text, head);
 	if (rc == 0 && unlinkat(dir->dirfd, enc.text, is_dir ? AT_REMOVEDIR : 0) != 0) {
 		rc = errno;
 		if (rc == ENOTEMPTY && stripped >= 0 && strip_leftovers(stripped) == 0)
@@ -309,8 +310,8 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent, const char *name, bo
 	}
 	if (rc == 0)
 		side_remove(fs, dir, &enc);
-	if (rc == 0 && side[0])
-		(void)unlinkat(fs->root.dirfd, side, 0);
+	if (rc == 0 && has_rest)
+		link_rest_remove(fs, head);
 	drop_victim(fs, dir, enc.text, i, fd, rc == 0);
 	pthread_rwlock_unlock(&fs->names);
 	if (stripped >= 0)
@@ -361,7 +362,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 {
 	struct inode *src = inode_by_entry(fs, m->from_dir, m->from.text), *dst = NULL;
 	bool exchange = m->flags & RENAME_EXCHANGE;
-	char side[NAME_ENC_MAX] = "";
+	char head[LINK_HEAD_MAX];
+	bool has_rest = false;
 	uint8_t id[ID_BYTES];
 	int rc, fd = -1, stripped = -1;
 	struct stat st;
@@ -375,7 +377,7 @@ static int do_rename(struct fsys *fs, struct move *m)
 			rc = strip_leftovers(stripped);
 	}
 	if (rc == 0 && !exchange && dst && dst->type == S_IFLNK)
-		link_side_of(fs, m->to_dir, m->to.text, side);
+		has_rest = link_head(m->to_dir, m->to.text, head);
 	if (rc == 0)
 		rc = renameat2(m->from_dir->dirfd, m->from.text, m->to_dir->dirfd, m->to.text, m->flags) == 0 ? 0 : errno;
 	if (rc != 0 && stripped >= 0)
@@ -385,8 +387,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 			inode_unlinked(fs, dst, m->to_dir, m->to.text, fd);
 			fd = -1;
 		}
-		if (side[0])
-			(void)unlinkat(fs->root.dirfd, side, 0);
+		if (has_rest)
+			link_rest_remove(fs, head);
 		rc = rename_side_effects(fs, m, src, dst);
 	}
 	if (fd >= 0)

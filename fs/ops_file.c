@@ -43,7 +43,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (rc == 0 && fi->flags & O_TRUNC) {
 		rc = content_truncate(fs, c, 0);
 		if (rc == 0)
-			attr_kill_priv(fs, i, content_fd(c), fi->kill_suidgid);
+			attr_kill_priv(req, i, content_fd(c), fi->kill_suidgid);
 		if (rc != 0)
 			content_close(fs, c);
 	}
@@ -219,7 +219,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		return;
 	}
 	COUNT_ADD(fs, write_bytes, written);
-	attr_kill_priv(fs, c->inode, content_fd(c), fi->kill_suidgid);
+	attr_kill_priv(req, c->inode, content_fd(c), fi->kill_suidgid);
 	fuse_reply_write(req, written);
 }
 
@@ -244,6 +244,12 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 	(void)ino;
 	COUNT(fs, fsyncs);
 	fuse_reply_err(req, content_sync(fs, content_of(fi), datasync != 0));
+}
+
+/* The kernel tells whether the caller has CAP_FSETID with a write, but not with these; root has it. */
+static bool lacks_fsetid(fuse_req_t req)
+{
+	return fuse_req_ctx(req)->uid != 0;
 }
 
 /* ---- fallocate ---- */
@@ -285,7 +291,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 	else
 		rc = allocate(fs, c, mode, (uint64_t)off, (uint64_t)len);
 	if (rc == 0)
-		attr_kill_priv(fs, c->inode, content_fd(c), true);
+		attr_kill_priv(req, c->inode, content_fd(c), lacks_fsetid(req));
 	fuse_reply_err(req, rc);
 }
 
@@ -358,6 +364,6 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 		fuse_reply_err(req, rc);
 		return;
 	}
-	attr_kill_priv(fs, out->inode, content_fd(out), true);
+	attr_kill_priv(req, out->inode, content_fd(out), lacks_fsetid(req));
 	fuse_reply_write(req, done);
 }

@@ -35,6 +35,8 @@ static int backing_name(struct fsys *fs, const char *name, char out[static BACKI
 		prefix = fs->trusted_xattr ? PREFIX_TRUSTED : NULL;
 	else
 		return EOPNOTSUPP;
+	if (!strchr(name, '.')[1])
+		return EINVAL;
 	if (!prefix)
 		return EPERM; /* kept in trusted.*, for which the daemon lacks CAP_SYS_ADMIN */
 	rc = err_to_errno(xattr_name_seal(fs->vk, name, text));

@@ -15,14 +15,14 @@
 #include <sys/mount.h>
 
 #define DEFAULT_TIMEOUT_SECONDS 1.0
-#define MAX_TIMEOUT_SECONDS 86400.0
-#define NEAR_ENOUGH 2u        /* edits up to which a known option is offered instead */
-#define OPTION_NAME_CAP 64u   /* longer ones are shown cut */
+#define MAX_TIMEOUT_SECONDS	86400.0
+#define NEAR_ENOUGH		2u  /* edits up to which a known option is offered instead */
+#define OPTION_NAME_CAP		64u /* longer ones are shown cut */
 
 enum kind {
-	K_IGNORE,       /* known, without effect here; may have a value */
-	K_ON,           /* sets mount flags */
-	K_OFF,          /* clears mount flags */
+	K_IGNORE, /* known, without effect here; may have a value */
+	K_ON,	  /* sets mount flags */
+	K_OFF,	  /* clears mount flags */
 	K_TRUE,
 	K_STRING,
 	K_SECONDS,
@@ -38,7 +38,7 @@ enum kind {
 struct known {
 	const char *name;
 	enum kind kind;
-	size_t at;            /* offset in struct mount_options */
+	size_t at; /* offset in struct mount_options */
 	unsigned long flags;
 };
 
@@ -129,9 +129,9 @@ static const struct known known[] = {
 };
 
 struct given {
-	const char *name;     /* as written, cut for messages */
-	const char *value;    /* unescaped; NULL if none */
-	const char *raw;      /* the whole option as written */
+	const char *name;  /* as written, cut for messages */
+	const char *value; /* unescaped; NULL if none */
+	const char *raw;   /* the whole option as written */
 };
 
 void options_init(struct mount_options *o)
@@ -196,18 +196,18 @@ static enum err unknown_option(const char *name, struct err_why *why)
 	if (nearest)
 		return err_set(why, ERR_CONFIG, 0, "There is no mount option \"%.*s\". Did you mean \"%s\"?",
 			(int)OPTION_NAME_CAP, name, nearest);
-	return err_set(why, ERR_CONFIG, 0,
-		"There is no mount option \"%.*s\". \"blobcryptfs help mount\" lists them.",
+	return err_set(why, ERR_CONFIG, 0, "There is no mount option \"%.*s\". \"blobcryptfs help mount\" lists them.",
 		(int)OPTION_NAME_CAP, name);
 }
 
 static enum err bad_value(const struct given *g, const char *wanted, struct err_why *why)
 {
-	return err_set(why, ERR_CONFIG, 0, "The mount option %s must be %s, not \"%.100s\".", g->name, wanted, g->value);
+	return err_set(
+		why, ERR_CONFIG, 0, "The mount option %s must be %s, not \"%.100s\".", g->name, wanted, g->value);
 }
 
-static enum err parse_number(const struct given *g, int base, unsigned long max, const char *wanted, unsigned long *out,
-	struct err_why *why)
+static enum err parse_number(
+	const struct given *g, int base, unsigned long max, const char *wanted, unsigned long *out, struct err_why *why)
 {
 	char *end;
 	unsigned long n;
@@ -387,7 +387,8 @@ static enum err apply_text(struct mount_options *o, const char *raw, char *text,
 	return unknown_option(text, why);
 }
 
-/* Takes the next option off *rest: raw as written, text without escapes and quotes.  Both have room for all of *rest. */
+/* Takes the next option off *rest: raw as written, text without escapes and quotes.  Both have room for all of *rest.
+ */
 static void next_option(const char **rest, char *raw, char *text)
 {
 	const char *p = *rest;
@@ -477,9 +478,15 @@ char *options_for_fuse(const struct mount_options *o, const char *source, bool u
 		unsigned long flag;
 		const char *on;
 	} flags[] = {
-		{MS_RDONLY, "ro"}, {MS_NOEXEC, "noexec"}, {MS_NOATIME, "noatime"}, {MS_NODIRATIME, "nodiratime"},
-		{MS_SYNCHRONOUS, "sync"}, {MS_DIRSYNC, "dirsync"}, {MS_NOSYMFOLLOW, "nosymfollow"},
-		{MS_NOSUID, "nosuid"}, {MS_NODEV, "nodev"},
+		{MS_RDONLY, "ro"},
+		{MS_NOEXEC, "noexec"},
+		{MS_NOATIME, "noatime"},
+		{MS_NODIRATIME, "nodiratime"},
+		{MS_SYNCHRONOUS, "sync"},
+		{MS_DIRSYNC, "dirsync"},
+		{MS_NOSYMFOLLOW, "nosymfollow"},
+		{MS_NOSUID, "nosuid"},
+		{MS_NODEV, "nodev"},
 	};
 	char *list = NULL;
 	enum err e = append(&list, "default_permissions");

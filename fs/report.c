@@ -2,12 +2,12 @@
 /* report - see report.h. */
 #include "fs/report.h"
 
+#include "crypto/secret.h"
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "crypto/secret.h"
 
 #define FORMAT_VERSION 1
 
@@ -31,10 +31,10 @@ static json_t *text(const char *s)
 
 json_t *report_key(const struct volume *v)
 {
-	return json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:b}", "kind", text(v->provider), "source", text(v->source), "id",
-		text(v->key.id), "version", (json_int_t)v->key.version, "created", utc(v->key.created), "wrapped_at",
-		utc(v->wrapped_at), "rotate_days", (json_int_t)v->rotate_days, "rotation_due",
-		volume_rotation_due(v, time(NULL)));
+	return json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:b}", "kind", text(v->provider), "source",
+		text(v->source), "id", text(v->key.id), "version", (json_int_t)v->key.version, "created",
+		utc(v->key.created), "wrapped_at", utc(v->wrapped_at), "rotate_days", (json_int_t)v->rotate_days,
+		"rotation_due", volume_rotation_due(v, time(NULL)));
 }
 
 static const char *suite_name(enum suite suite)
@@ -53,9 +53,9 @@ json_t *report_volume(const struct volume *v, const char *dir)
 	char hex[2 * ID_BYTES + 1];
 
 	cli_hex(v->id, ID_BYTES, hex);
-	return json_pack("{s:s, s:o, s:b, s:b, s:i, s:i, s:s, s:o, s:o}", "volume", hex, "directory", text(dir), "mounted", 0,
-		"authenticated", 0, "format", FORMAT_VERSION, "suite", (int)v->suite, "suite_name", suite_name(v->suite),
-		"created", text(v->created), "key", report_key(v));
+	return json_pack("{s:s, s:o, s:b, s:b, s:i, s:i, s:s, s:o, s:o}", "volume", hex, "directory", text(dir),
+		"mounted", 0, "authenticated", 0, "format", FORMAT_VERSION, "suite", (int)v->suite, "suite_name",
+		suite_name(v->suite), "created", text(v->created), "key", report_key(v));
 }
 
 static json_t *report_session(const struct mounted *m)
@@ -64,18 +64,19 @@ static json_t *report_session(const struct mounted *m)
 
 	for (size_t i = 0; unclean && i < m->session->n_unclean; i++)
 		json_array_append_new(unclean, json_pack("[I, I]", (json_int_t)m->session->unclean[i].first,
-			(json_int_t)m->session->unclean[i].last));
-	return json_pack("{s:I, s:b, s:o}", "number", (json_int_t)m->session->number, "read_only", m->read_only, "unclean",
-		unclean);
+						       (json_int_t)m->session->unclean[i].last));
+	return json_pack("{s:I, s:b, s:o}", "number", (json_int_t)m->session->number, "read_only", m->read_only,
+		"unclean", unclean);
 }
 
 static json_t *report_transport(const struct mounted *m)
 {
-	const char *in_use = fsys_transport(m->fs), *reason = m->uring_reason;
+	bool uring = serve_uses_uring(m);
+	const char *reason = m->uring_reason;
 
-	if (m->uring_asked && in_use && strcmp(in_use, "io_uring") != 0)
+	if (m->uring_asked && !uring)
 		reason = "the kernel offers io_uring but it could not be set up (see sysctl kernel.io_uring_disabled)";
-	return json_pack("{s:s, s:s, s:I}", "in_use", in_use ? in_use : "/dev/fuse", "reason", reason, "max_threads",
+	return json_pack("{s:s, s:s, s:I}", "in_use", uring ? "io_uring" : "/dev/fuse", "reason", reason, "max_threads",
 		(json_int_t)m->max_threads);
 }
 
@@ -85,7 +86,7 @@ static json_t *report_counters(const struct fsys_counters *c)
 
 	if (!o)
 		return NULL;
-#define COUNTER(name) \
+#define COUNTER(name)                                                                                                  \
 	json_object_set_new(o, #name, json_integer((json_int_t)atomic_load_explicit(&c->name, memory_order_relaxed)))
 	COUNTER(reads);
 	COUNTER(read_bytes);
@@ -119,19 +120,20 @@ json_t *report_mount(const struct mounted *m)
 	locked_stats_get(&memory);
 	json_object_set_new(o, "mounted", json_true());
 	json_object_set_new(o, "authenticated", json_true());
-	more = json_pack("{s:o, s:s, s:i, s:i, s:I, s:s, s:{s:b, s:s, s:s, s:o}, s:o}", "mountpoint", text(m->cfg->mountpoint),
-		"gate", "OPEN", "pid", (int)getpid(), "uid", (int)geteuid(), "uptime_seconds",
-		(json_int_t)(time(NULL) - m->started), "program", BLOBCRYPTFS_VERSION, "fips", "approved", m->fips->is_fips,
-		"provider", m->fips->name, "version", m->fips->version, "module", text(m->fips->module), "transport",
-		report_transport(m));
+	more = json_pack("{s:o, s:s, s:i, s:i, s:I, s:s, s:{s:b, s:s, s:s, s:o}, s:o}", "mountpoint",
+		text(m->cfg->mountpoint), "gate", "OPEN", "pid", (int)getpid(), "uid", (int)geteuid(), "uptime_seconds",
+		(json_int_t)(time(NULL) - m->started), "program", BLOBCRYPTFS_VERSION, "fips", "approved",
+		m->fips->is_fips, "provider", m->fips->name, "version", m->fips->version, "module",
+		text(m->fips->module), "transport", report_transport(m));
 	if (more)
 		json_object_update(o, more);
 	json_decref(more);
 	more = json_pack("{s:{s:s, s:f, s:f, s:f}, s:o, s:o, s:{s:I, s:I, s:I}}", "cache", "policy",
-		opt->direct_io ? "none (direct_io)" : "kernel page cache", "attr_timeout", opt->attr_timeout, "entry_timeout",
-		opt->entry_timeout, "negative_timeout", opt->negative_timeout, "session", report_session(m), "counters",
-		report_counters(fsys_counters(m->fs)), "locked_memory", "arena_bytes", (json_int_t)memory.arena_bytes,
-		"in_use_bytes", (json_int_t)memory.in_use_bytes, "allocations", (json_int_t)memory.allocations);
+		opt->direct_io ? "none (direct_io)" : "kernel page cache", "attr_timeout", opt->attr_timeout,
+		"entry_timeout", opt->entry_timeout, "negative_timeout", opt->negative_timeout, "session",
+		report_session(m), "counters", report_counters(fsys_counters(m->fs)), "locked_memory", "arena_bytes",
+		(json_int_t)memory.arena_bytes, "in_use_bytes", (json_int_t)memory.in_use_bytes, "allocations",
+		(json_int_t)memory.allocations);
 	if (more)
 		json_object_update(o, more);
 	json_decref(more);
@@ -141,7 +143,7 @@ json_t *report_mount(const struct mounted *m)
 /* ---- in words ---- */
 
 static const struct line {
-	const char *label, *path;    /* members joined by dots */
+	const char *label, *path; /* members joined by dots */
 } lines[] = {
 	{"volume", "volume"},
 	{"directory", "directory"},
@@ -202,9 +204,6 @@ static void print_text(const char *s, FILE *out)
 
 static void print_value(const json_t *v, FILE *out)
 {
-	size_t i;
-	const json_t *range;
-
 	switch (json_typeof(v)) {
 	case JSON_STRING:
 		print_text(json_string_value(v), out);
@@ -227,9 +226,13 @@ static void print_value(const json_t *v, FILE *out)
 	case JSON_ARRAY: /* ranges of sessions */
 		if (json_array_size(v) == 0)
 			fputs("none", out);
-		json_array_foreach(v, i, range)
+		for (size_t i = 0; i < json_array_size(v); i++) {
+			const json_t *range = json_array_get(v, i);
+
 			fprintf(out, "%s%" JSON_INTEGER_FORMAT "-%" JSON_INTEGER_FORMAT, i ? ", " : "",
-				json_integer_value(json_array_get(range, 0)), json_integer_value(json_array_get(range, 1)));
+				json_integer_value(json_array_get(range, 0)),
+				json_integer_value(json_array_get(range, 1)));
+		}
 		break;
 	case JSON_OBJECT:
 		break;

@@ -5,10 +5,10 @@
  * The names in it are stable: members may be added, none is renamed or removed.
  */
 #pragma once
-#include <jansson.h>
-#include <stdio.h>
 #include "fs/serve.h"
 #include "keyprov/volume.h"
+#include <jansson.h>
+#include <stdio.h>
 
 /* New references; NULL without memory. */
 json_t *report_key(const struct volume *v);

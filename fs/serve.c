@@ -2,6 +2,11 @@
 /* serve - see serve.h.  Attaching to the kernel is in serve_mount.c. */
 #include "fs/serve.h"
 
+#include "crypto/secret.h"
+#include "fs/audit.h"
+#include "fs/log.h"
+#include "fs/mounts.h"
+#include "fs/report.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,13 +16,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "crypto/secret.h"
-#include "fs/audit.h"
-#include "fs/log.h"
-#include "fs/mounts.h"
-#include "fs/report.h"
 
-#define FORMER_DAEMON_SECONDS 15     /* what a daemon may need to finish after its unmount */
+#define FORMER_DAEMON_SECONDS 15 /* what a daemon may need to finish after its unmount */
 #define FORMER_DAEMON_STEP_MS 50
 
 /* A volume just unmounted is locked until its daemon has synced: wait for that, but not for a real mount. */
@@ -95,7 +95,8 @@ static int open_volume(struct mounted *m, struct err_why *why)
 		e = session_reset(m->volume, m->vk, why);
 		if (e != ERR_OK)
 			return cli_exit_code(e, why);
-		audit_event("state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
+		audit_event(
+			"state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
 	}
 	e = session_begin(m->volume, m->vk, m->read_only, &m->session, why);
 	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
@@ -115,19 +116,20 @@ static int make_fsys(struct mounted *m, struct err_why *why)
 		.volume = m->volume,
 		.vk = m->vk,
 		.session = m->session,
-		.opt = {
-			.read_only = m->read_only,
-			.direct_io = o->direct_io,
-			.has_uid = o->has_uid,
-			.has_gid = o->has_gid,
-			.has_umask = o->has_umask,
-			.uid = o->uid,
-			.gid = o->gid,
-			.umask = o->umask,
-			.attr_timeout = o->attr_timeout,
-			.entry_timeout = o->entry_timeout,
-			.negative_timeout = o->negative_timeout,
-		},
+		.opt =
+			{
+				.read_only = m->read_only,
+				.direct_io = o->direct_io,
+				.has_uid = o->has_uid,
+				.has_gid = o->has_gid,
+				.has_umask = o->has_umask,
+				.uid = o->uid,
+				.gid = o->gid,
+				.umask = o->umask,
+				.attr_timeout = o->attr_timeout,
+				.entry_timeout = o->entry_timeout,
+				.negative_timeout = o->negative_timeout,
+			},
 		.ready = ready,
 		.ready_arg = m,
 	};
@@ -148,8 +150,10 @@ static int end_session(struct mounted *m, bool was_up, struct err_why *why)
 		return EXIT_OK;
 	if (failed || !sound) {
 		audit_event("session_left_open", "not everything could be brought to disk", 0, UINT64_MAX);
-		return cli_why(why, EXIT_BACKING, "Not everything could be brought to disk below %s%s%s; the next mount "
-			"takes this session as unclean.", m->cfg->dir, failed ? ": " : "", failed ? strerror(failed) : "");
+		return cli_why(why, EXIT_BACKING,
+			"Not everything could be brought to disk below %s%s%s; the next mount "
+			"takes this session as unclean.",
+			m->cfg->dir, failed ? ": " : "", failed ? strerror(failed) : "");
 	}
 	e = session_end(m->volume, m->vk, m->session, why);
 	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);

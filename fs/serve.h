@@ -2,25 +2,25 @@
 /*
  * serve - the life of one mounted volume, from its descriptor to the clean end of its session.
  *
- * Runs in the process that stays (see daemon.h), which must not have touched OpenSSL before.  What is in struct mounted is
- * constant while the mount is up, but for volume, which belongs to the control thread meanwhile.
+ * Runs in the process that stays (see daemon.h), which must not have touched OpenSSL before.  What is in struct mounted
+ * is constant while the mount is up, but for volume, which belongs to the control thread meanwhile.
  */
 #pragma once
-#include <jansson.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <time.h>
 #include "crypto/fips.h"
 #include "fs/cli.h"
 #include "fs/control.h"
 #include "fs/fsys.h"
 #include "fs/options.h"
 #include "keyprov/volume.h"
+#include <jansson.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
 
 struct serve_config {
-	const char *dir, *mountpoint;    /* absolute */
+	const char *dir, *mountpoint; /* absolute */
 	const struct mount_options *opt;
 	struct cli cli;
 	/* Called once, when the mount answers; from another thread than serve()'s. */
@@ -37,19 +37,19 @@ struct mounted {
 	struct fsys *fs;
 	struct fuse_session *fuse;
 	struct control *control;
-	json_t *key_override;            /* -o managed_key=; NULL if none */
+	json_t *key_override; /* -o managed_key=; NULL if none */
 	bool read_only, uring_asked;
-	const char *uring_reason;        /* why io_uring was asked for, or not */
+	const char *uring_reason; /* why io_uring was asked for, or not */
 	time_t started;
 	unsigned max_threads;
 	char volume_hex[2 * ID_BYTES + 1];
 
-	sem_t ready;                     /* posted by the init callback, or when the loop ended before it */
+	sem_t ready; /* posted by the init callback, or when the loop ended before it */
 	atomic_bool loop_ended;
-	atomic_bool is_up;               /* up() has been called */
-	dev_t dev;                       /* of the mount; 0 before */
-	int stop_fd;                     /* eventfd: ends the signal thread */
-	int probe_code;                  /* why it never came up; with probe_why */
+	atomic_bool is_up; /* up() has been called */
+	dev_t dev;	   /* of the mount; 0 before */
+	int stop_fd;	   /* eventfd: ends the signal thread */
+	int probe_code;	   /* why it never came up; with probe_why */
 	struct err_why probe_why;
 };
 
@@ -59,6 +59,8 @@ int serve(const struct serve_config *cfg, struct err_why *why);
 /* ---- serve_mount.c ---- */
 /* Is FUSE over io_uring to be asked for?  reason: constant text for the status. */
 bool uring_wanted(enum uring_choice choice, const char **reason);
+/* Is it really in use?  What fsys saw the kernel offer may have been turned off or have failed. */
+bool serve_uses_uring(const struct mounted *m);
 /* Attaches at the mount point; the kernel's or fusermount3's own words go into why. */
 int serve_attach(struct mounted *m, struct err_why *why);
 /* Serves requests until the end of the mount. */

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serve_mount - attaching a volume to the kernel, the request loop, signals; see serve.h. */
+#include "fs/audit.h"
+#include "fs/log.h"
+#include "fs/mounts.h"
+#include "fs/serve.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -13,21 +17,18 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-#include "fs/audit.h"
-#include "fs/log.h"
-#include "fs/mounts.h"
-#include "fs/serve.h"
 
 #define URING_PARAMETER "/sys/module/fuse/parameters/enable_uring"
-#define MIN_THREADS 10u
-#define READY_SECONDS 60
-#define MESSAGE_CAP 256
+#define MIN_THREADS	10u
+#define READY_SECONDS	60
+#define MESSAGE_CAP	256
 
 /* libfuse has one log function for the process and gives it no argument. */
 static struct {
 	pthread_mutex_t lock;
-	char last[MESSAGE_CAP];  /* the newest message while mounting */
+	char last[MESSAGE_CAP]; /* the newest message while mounting */
 	bool mounting;
+	bool uring_failed;
 } fuse_messages = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void fuse_message(enum fuse_log_level level, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
@@ -44,10 +45,13 @@ static void fuse_message(enum fuse_log_level level, const char *fmt, va_list ap)
 	if (strncmp(start, "fuse: ", 6) == 0)
 		start += 6;
 	pthread_mutex_lock(&fuse_messages.lock);
+	if (strstr(start, "uring")) /* it falls back by itself; the status tells */
+		fuse_messages.uring_failed = true;
 	if (fuse_messages.mounting)
 		snprintf(fuse_messages.last, sizeof(fuse_messages.last), "%s", start);
 	else
-		log_line(LOG_WARN, "event=libfuse message=\"%s\"", start);
+		log_line(strstr(start, "uring") || strstr(start, "qid") ? LOG_INFO_ : LOG_WARN,
+			"event=libfuse message=\"%s\"", start);
 	pthread_mutex_unlock(&fuse_messages.lock);
 }
 
@@ -77,6 +81,16 @@ bool uring_wanted(enum uring_choice choice, const char **reason)
 	return false;
 }
 
+bool serve_uses_uring(const struct mounted *m)
+{
+	bool failed;
+
+	pthread_mutex_lock(&fuse_messages.lock);
+	failed = fuse_messages.uring_failed;
+	pthread_mutex_unlock(&fuse_messages.lock);
+	return m->uring_asked && !failed && strcmp(fsys_transport(m->fs), "io_uring") == 0;
+}
+
 int serve_attach(struct mounted *m, struct err_why *why)
 {
 	char program[] = "blobcryptfs", dash_o[] = "-o";
@@ -88,6 +102,12 @@ int serve_attach(struct mounted *m, struct err_why *why)
 
 	if (!list)
 		return cli_why(why, EXIT_MEMORY, "There is not enough memory to mount.");
+	if (access("/dev/fuse", R_OK | W_OK) < 0 && errno == EACCES) {
+		free(list);
+		return cli_why(why, EXIT_PERMISSION,
+			"/dev/fuse is closed to users on this machine, so only root can mount. "
+			"Root can open it: chmod 0666 /dev/fuse");
+	}
 	/* What libfuse takes from the environment has an option of ours. */
 	unsetenv("FUSE_URING_ENABLE");
 	unsetenv("FUSE_URING_QUEUE_DEPTH");
@@ -117,11 +137,14 @@ static int probe(struct mounted *m)
 	struct stat st;
 
 	if (statfs(at, &fs) < 0 || stat(at, &st) < 0)
-		return cli_why(&m->probe_why, EXIT_MOUNT_FAILED, "%s was mounted but does not answer: %s.", at, strerror(errno));
+		return cli_why(&m->probe_why, EXIT_MOUNT_FAILED, "%s was mounted but does not answer: %s.", at,
+			strerror(errno));
 	if (fs.f_type != FUSE_SUPER_MAGIC)
-		return cli_why(&m->probe_why, EXIT_MOUNT_FAILED, "%s was unmounted again while it was being mounted.", at);
+		return cli_why(
+			&m->probe_why, EXIT_MOUNT_FAILED, "%s was unmounted again while it was being mounted.", at);
 	if (st.st_dev != m->dev)
-		return cli_why(&m->probe_why, EXIT_MOUNT_FAILED, "Something else was mounted over %s at the same time.", at);
+		return cli_why(
+			&m->probe_why, EXIT_MOUNT_FAILED, "Something else was mounted over %s at the same time.", at);
 	return EXIT_OK;
 }
 
@@ -139,8 +162,8 @@ static void *announce(void *arg)
 	if (atomic_load(&m->loop_ended))
 		return NULL;
 	if (rc < 0)
-		m->probe_code = cli_why(&m->probe_why, EXIT_MOUNT_FAILED, "The kernel did not take up the mount within %d seconds.",
-			READY_SECONDS);
+		m->probe_code = cli_why(&m->probe_why, EXIT_MOUNT_FAILED,
+			"The kernel did not take up the mount within %d seconds.", READY_SECONDS);
 	else
 		m->probe_code = probe(m);
 	if (m->probe_code != EXIT_OK) {
@@ -152,7 +175,7 @@ static void *announce(void *arg)
 	audit_event("mount", m->read_only ? "read-only" : "read-write", 0, UINT64_MAX);
 	if (!m->fips->is_fips)
 		audit_event("non_fips", "mounted without a FIPS provider (allow_non_fips)", 0, UINT64_MAX);
-	if (m->uring_asked && strcmp(fsys_transport(m->fs), "io_uring") != 0)
+	if (m->uring_asked && !serve_uses_uring(m))
 		log_line(LOG_WARN, "event=no_io_uring detail=\"the kernel or its settings refused\"");
 	return NULL;
 }
@@ -231,8 +254,8 @@ static int run_loop(struct mounted *m, struct err_why *why)
 }
 
 /*
- * Closes the connection to the kernel, so that threads of ours that wait for an answer from the mount, which nobody gives
- * any more, come back.  The descriptor's number stays taken, since libfuse is going to close it.
+ * Closes the connection to the kernel, so that threads of ours that wait for an answer from the mount, which nobody
+ * gives any more, come back.  The descriptor's number stays taken, since libfuse is going to close it.
  */
 static void cut_connection(struct mounted *m)
 {

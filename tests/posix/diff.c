@@ -44,8 +44,10 @@ static struct {
 	bool switched;
 	unsigned long checks;
 	unsigned long bad;
-	unsigned long bad_shown_max;
-} st = {.dir = {-1, -1}, .bad_shown_max = 400};
+	unsigned long shown;
+} st = {.dir = {-1, -1}};
+
+#define SHOWN_MAX 30 /* per group of tests */
 
 static void die(const char *what)
 {
@@ -154,6 +156,11 @@ void diff_use(const char *name)
 	}
 }
 
+void diff_section(void)
+{
+	st.shown = 0;
+}
+
 void diff_keep(void)
 {
 	for (side = 0; side < 2; side++) {
@@ -173,8 +180,8 @@ void ctx(const char *fmt, ...)
 static void complain(const char *expr, const char *a, const char *b)
 {
 	st.bad++;
-	if (st.bad > st.bad_shown_max) {
-		if (st.bad == st.bad_shown_max + 1)
+	if (++st.shown > SHOWN_MAX) {
+		if (st.shown == SHOWN_MAX + 1)
 			printf("MISMATCH (further ones are counted, not shown)\n");
 		return;
 	}

@@ -79,6 +79,7 @@ static void run_all(char **only, int count)
 		if (!wanted(tests[i].name, only, count))
 			continue;
 		clock_gettime(CLOCK_MONOTONIC, &a);
+		diff_section();
 		tests[i].run();
 		diff_drop();
 		clock_gettime(CLOCK_MONOTONIC, &b);

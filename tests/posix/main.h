@@ -10,4 +10,7 @@ void diff_drop(void);
 void diff_use(const char *name);
 void diff_keep(void);
 
+/* Starts a group of tests. */
+void diff_section(void);
+
 #endif

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# TIMEOUT: 240
+# LONG: 1500
+# BACKING: ext4 xfs
+# VARIANTS: release asan tsan
+#
+# A tree of many files of every type comes back as it was: contents, modes, owners, times to the
+# nanosecond, hard links, xattrs, ACLs.
+. "$(dirname "$0")/../lib/common.sh"
+
+need_root
+need rsync
+count=5000
+sanitized && count=400
+[ -z "$LONG" ] || count=50000
+use_backing 6G
+mkdir -p "$T/source"
+python3 "$SRC/tests/lib/make_tree.py" "$T/source" "$count"
+vol_init
+vol_mount
+cp -a "$T/source/." "$MNT/"
+same_tree "$T/source" "$MNT"
+vol_remount
+same_tree "$T/source" "$MNT"
+[ "$(find "$MNT" -type f | wc -l)" -ge "$count" ] || fail "fewer than $count files"
+# The other way round, so that rsync itself is what writes into the mount.
+mkdir "$MNT/again"
+rsync -aHAX --exclude=/again "$MNT/" "$MNT/again/"
+vol_remount
+same_tree "$T/source" "$MNT/again"
+check_sound
+vol_umount
