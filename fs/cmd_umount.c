@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_umount - blobcryptfs umount: unmounts, and returns when the daemon has brought everything to disk. */
 #include "fs/cli.h"
+#include "fs/control.h"
 #include "fs/mounts.h"
 #include "keyprov/volume.h"
 #include <errno.h>
@@ -8,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WAIT_SECONDS 60
+#define ASK_SECONDS  5
 #define STEP_MS	     20
 #define EXIT_WAIT_MS 5000 /* from the release of the lock to the end of the process */
 
@@ -22,48 +23,60 @@ static bool held(const struct volume *v, const char *target, struct lock_holder 
 	return volume_lock_holder(v, holder) == ERR_OK && strcmp(holder->mountpoint, target) == 0;
 }
 
-/* Waits until the volume is free; false: it is still held after WAIT_SECONDS. */
-static bool wait_for_daemon(const struct volume *v, const char *target, int pidfd)
-{
-	const struct timespec step = {0, STEP_MS * 1000000L};
-	struct lock_holder *holder = calloc(1, sizeof(*holder));
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-	bool is_held = true;
+/* What tells that the daemon is gone; found out before unmounting. */
+struct daemon {
+	const struct volume *volume; /* NULL: unknown */
+	const char *target;
+	bool lock_tells; /* a read-only backing directory holds no name of a holder */
+	int pidfd;	 /* -1: unknown */
+};
 
-	for (int left = WAIT_SECONDS * 1000 / STEP_MS; holder && left >= 0; left--) {
-		is_held = held(v, target, holder);
-		if (!is_held)
-			break;
-		nanosleep(&step, NULL);
-	}
+static void find_daemon(struct daemon *d, const struct mount_info *at)
+{
+	struct lock_holder *holder = calloc(1, sizeof(*holder));
+	json_t *status = NULL;
+	pid_t pid = 0;
+
+	d->target = at->target;
+	d->lock_tells = d->volume && holder && held(d->volume, at->target, holder);
+	d->pidfd = -1;
+	if (control_ask(NULL, at->target, at->user_id, "status", ASK_SECONDS, &status, NULL) == ERR_OK)
+		pid = (pid_t)json_integer_value(json_object_get(status, "pid"));
+	json_decref(status);
+	if (pid > 0)
+		d->pidfd = pidfd_open(pid, 0);
 	free(holder);
-	if (!is_held && pidfd >= 0 && poll(&p, 1, EXIT_WAIT_MS) < 0)
-		return true; /* interrupted: the volume is free all the same */
-	return !is_held;
 }
 
-/* The daemon's process, while we know which one it is; -1: not on this host, or not to be seen. */
-static int daemon_process(const struct volume *v, const char *target)
+/* False: it is still there after WAIT_SECONDS. */
+static bool wait_for_daemon(const struct daemon *d)
 {
 	struct lock_holder *holder = calloc(1, sizeof(*holder));
-	char host[65] = "";
-	int fd = -1;
+	struct pollfd p = {.fd = d->pidfd, .events = POLLIN};
+	bool gone = !d->lock_tells && d->pidfd < 0;
 
-	if (holder && gethostname(host, sizeof(host) - 1) == 0 && held(v, target, holder) && holder->pid > 0 &&
-		strcmp(holder->host, host) == 0)
-		fd = pidfd_open((pid_t)holder->pid, 0);
+	for (int left = WAIT_SECONDS * 1000 / STEP_MS; holder && !gone && left >= 0; left--) {
+		/* poll() passes over a negative descriptor: then it is just the pause. */
+		gone = poll(&p, 1, STEP_MS) > 0;
+		if (!gone && d->lock_tells && !held(d->volume, d->target, holder)) {
+			poll(&p, 1, d->pidfd >= 0 ? EXIT_WAIT_MS : 0);
+			gone = true;
+		}
+	}
 	free(holder);
-	return fd;
+	return gone;
 }
 
 static int unmount_volume(const struct mount_info *at, bool lazy, struct err_why *why)
 {
+	struct daemon d = {.pidfd = -1};
 	struct volume *v = NULL;
-	int pidfd = -1, rc, code = EXIT_OK;
+	int rc, code = EXIT_OK;
 
-	/* Without it (another name in -o fsname=, say) there is nothing to wait for. */
+	/* The source is no volume with -o fsname=. */
 	if (volume_open(at->source, &v, NULL) == ERR_OK)
-		pidfd = daemon_process(v, at->target);
+		d.volume = v;
+	find_daemon(&d, at);
 	rc = mounts_unmount(at->target, lazy);
 	if (rc == EBUSY)
 		code = cli_why(why, EXIT_BUSY,
@@ -75,13 +88,13 @@ static int unmount_volume(const struct mount_info *at, bool lazy, struct err_why
 			at->target);
 	else if (rc)
 		code = cli_why(why, EXIT_MOUNT_FAILED, "%s can't be unmounted: %s.", at->target, strerror(rc));
-	else if (v && !lazy && !wait_for_daemon(v, at->target, pidfd))
+	else if (!lazy && !wait_for_daemon(&d))
 		code = cli_why(why, EXIT_BUSY,
 			"%s is unmounted, but its daemon has not finished within %d seconds; it may still "
 			"be writing to %s.",
 			at->target, WAIT_SECONDS, at->source);
-	if (pidfd >= 0)
-		close(pidfd);
+	if (d.pidfd >= 0)
+		close(d.pidfd);
 	volume_close(v);
 	return code;
 }

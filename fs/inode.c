@@ -190,12 +190,10 @@ struct inode *inode_lookup(struct fsys *fs, const struct stat *st, struct inode 
 		HASH_ADD(hh_key, fs->by_key, key, sizeof(i->key), i);
 		COUNT_ADD(fs, inodes, 1);
 	} else {
-		/* Known under another good name, or pinned: a fresh name is as good, and frees the pin. */
+		/* A pin stays, even if there is a name again: somebody may be using it right now. */
 		unused = pin_fd;
-		if (name && !i->entry && entry_set(fs, i, parent, name) == 0 && i->pin_fd >= 0 && pin_fd < 0) {
-			unused = i->pin_fd;
-			i->pin_fd = -1;
-		}
+		if (name && !i->entry)
+			(void)entry_set(fs, i, parent, name);
 	}
 	i->nlookup++;
 out:
@@ -240,7 +238,7 @@ void inode_unlinked(struct fsys *fs, struct inode *i, struct inode *parent, cons
 
 int inode_linked(struct fsys *fs, struct inode *i, struct inode *parent, const char *name, bool force)
 {
-	int fds[MAX_DROPPED], pin = -1, rc = 0;
+	int fds[MAX_DROPPED], rc = 0;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&fs->table);
@@ -248,17 +246,11 @@ int inode_linked(struct fsys *fs, struct inode *i, struct inode *parent, const c
 		struct inode *old = entry_remove(fs, i);
 
 		rc = entry_set(fs, i, parent, name);
-		if (rc == 0) {
-			pin = i->pin_fd;
-			i->pin_fd = -1;
-		}
 		if (old)
 			unref_locked(fs, old, fds, &n);
 	}
 	pthread_mutex_unlock(&fs->table);
 	close_all(fds, n);
-	if (pin >= 0)
-		close(pin);
 	return rc;
 }
 

@@ -201,7 +201,10 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		return;
 	}
 	COUNT_ADD(fs, read_bytes, r.len);
-	fuse_reply_iov(req, r.iov, r.n_iov);
+	if (r.len == 0)
+		fuse_reply_buf(req, "", 0);
+	else
+		fuse_reply_iov(req, r.iov, r.n_iov);
 	content_read_done(&r);
 }
 

@@ -230,7 +230,7 @@ static void read_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	else if (rc != 0)
 		fuse_reply_err(req, rc);
 	else
-		fuse_reply_buf(req, NULL, 0);
+		fuse_reply_buf(req, "", 0);
 	free(out);
 }
 

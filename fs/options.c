@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#define DEFAULT_TIMEOUT_SECONDS 1.0
+/* Nobody but this daemon changes the backing directory, and it tells the kernel nothing that it would have to take back. */
+#define DEFAULT_TIMEOUT_SECONDS 3600.0
 #define MAX_TIMEOUT_SECONDS	86400.0
 #define NEAR_ENOUGH		2u  /* edits up to which a known option is offered instead */
 #define OPTION_NAME_CAP		64u /* longer ones are shown cut */
@@ -139,6 +140,7 @@ void options_init(struct mount_options *o)
 	memset(o, 0, sizeof(*o));
 	o->attr_timeout = DEFAULT_TIMEOUT_SECONDS;
 	o->entry_timeout = DEFAULT_TIMEOUT_SECONDS;
+	o->negative_timeout = DEFAULT_TIMEOUT_SECONDS;
 }
 
 void options_clear(struct mount_options *o)

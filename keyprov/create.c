@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ static enum err check_empty(int dirfd, const char *dir, struct err_why *why)
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	enum err e = ERR_OK;
 	struct dirent *de;
+	struct stat st;
 
 	if (!d) {
 		e = err_set(why, ERR_IO, errno, "can't list %.300s: %s", dir, strerror(errno));
@@ -25,12 +27,13 @@ static enum err check_empty(int dirfd, const char *dir, struct err_why *why)
 			close(fd);
 		return e;
 	}
+	if (fstatat(dirfd, VOLUME_DESCRIPTOR, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+		fstatat(dirfd, DESCRIPTOR_BACKUP, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		e = err_set(why, ERR_EXISTS, 0, "%.300s is a blobcryptfs volume already", dir);
 	while (e == ERR_OK && (errno = 0, de = readdir(d)) != NULL) {
 		const char *n = de->d_name;
 
-		if (strcmp(n, VOLUME_DESCRIPTOR) == 0 || strcmp(n, DESCRIPTOR_BACKUP) == 0)
-			e = err_set(why, ERR_EXISTS, 0, "%.300s is a blobcryptfs volume already", dir);
-		else if (strcmp(n, ".") != 0 && strcmp(n, "..") != 0 && strcmp(n, "lost+found") != 0)
+		if (strcmp(n, ".") != 0 && strcmp(n, "..") != 0 && strcmp(n, "lost+found") != 0)
 			e = err_set(why, ERR_CONFIG, 0,
 				"%.300s is not empty (it has %.100s); a volume starts in an empty directory", dir, n);
 	}

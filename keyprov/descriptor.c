@@ -107,7 +107,7 @@ static enum err get_wrapped(const json_t *obj, const char *name, struct wrapped 
 {
 	const json_t *value = json_object_get(obj, name);
 
-	if (!json_is_string(value) || json_string_length(value) > 2 * WRAPPED_MAX ||
+	if (!json_is_string(value) || json_string_length(value) > (size_t)2 * WRAPPED_MAX ||
 		b64_decode(json_string_value(value), json_string_length(value), out->bytes, sizeof(out->bytes),
 			&out->len) != ERR_OK ||
 		out->len == 0)
@@ -172,7 +172,7 @@ static enum err parse_id(const json_t *j, uint8_t id[static ID_BYTES], struct er
 	const char *text = json_string_value(value);
 	size_t len = json_string_length(value), got;
 
-	if (len != 2 * ID_BYTES || strspn(text, "0123456789abcdef") != len ||
+	if (len != (size_t)2 * ID_BYTES || strspn(text, "0123456789abcdef") != len ||
 		sodium_hex2bin(id, ID_BYTES, text, len, NULL, &got, NULL) != 0 || got != ID_BYTES)
 		return damaged(why, "volume");
 	return ERR_OK;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEX_DIGITS (2 * KEYFILE_KEY_BYTES)
+#define HEX_DIGITS ((size_t)2 * KEYFILE_KEY_BYTES)
 
 static enum err open_failed(const char *shown, int err, struct err_why *why)
 {

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,12 +25,15 @@ static void key_name(unsigned version, char out[static KEY_NAME_MAX])
 static unsigned key_version(const char *name)
 {
 	char again[KEY_NAME_MAX];
-	unsigned version;
+	unsigned long version;
 
-	if (sscanf(name, "v%10u.key", &version) != 1 || version > KEYSTORE_VERSION_MAX)
+	if (name[0] != 'v')
 		return 0;
-	key_name(version, again);
-	return strcmp(name, again) == 0 ? version : 0;
+	version = strtoul(name + 1, NULL, 10);
+	if (version == 0 || version > KEYSTORE_VERSION_MAX)
+		return 0;
+	key_name((unsigned)version, again);
+	return strcmp(name, again) == 0 ? (unsigned)version : 0;
 }
 
 static int default_dir(char out[static PATH_MAX])
@@ -106,7 +110,7 @@ static enum err open_dir(const char *path, const char *what, int *out, struct er
 
 static enum err open_volume_dir(const struct keystore *s, int *out, struct err_why *why)
 {
-	int store;
+	int store = -1;
 	enum err e = open_dir(s->dir, "key store", &store, why);
 
 	if (e != ERR_OK)
@@ -155,7 +159,7 @@ static enum err make_dirs(const struct keystore *s, struct err_why *why)
 	return e == ERR_OK ? make_dir(s->path, why) : e;
 }
 
-/* The key versions in the open directory, one call each; keep: passed over. */
+/* The key versions in the open directory, one call each. */
 static enum err each_version(int dirfd, enum err (*fn)(int dirfd, unsigned version, void *arg), void *arg)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -198,11 +202,32 @@ static enum err newest_in(int dirfd, const struct keystore *s, unsigned *version
 	return ERR_OK;
 }
 
+/*
+ * What a process that ended while it made a key left behind: a second name of the key file, or a key that was never
+ * used.  Nobody else is at work here now, since the caller holds the volume's lock.
+ */
+static void sweep_temps(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (fnmatch(".v*.key.tmp", de->d_name, 0) == 0)
+			(void)unlinkat(dirfd, de->d_name, 0); /* the next call tries again */
+	closedir(d);
+}
+
 enum err keystore_newest(const struct keystore *s, unsigned *version, time_t *created, struct err_why *why)
 {
 	char name[KEY_NAME_MAX];
 	struct stat st;
-	int dirfd;
+	int dirfd = -1;
 	enum err e = open_volume_dir(s, &dirfd, why);
 
 	if (e != ERR_OK)
@@ -224,7 +249,7 @@ enum err keystore_load(
 {
 	char name[KEY_NAME_MAX], shown[PATH_MAX + KEY_NAME_MAX];
 	unsigned newest;
-	int dirfd;
+	int dirfd = -1;
 	enum err e;
 
 	*out = NULL;
@@ -247,13 +272,14 @@ enum err keystore_add(const struct keystore *s, const struct secret *key, unsign
 {
 	char name[KEY_NAME_MAX];
 	unsigned newest;
-	int dirfd;
+	int dirfd = -1;
 	enum err e = make_dirs(s, why);
 
 	if (e == ERR_OK)
 		e = open_volume_dir(s, &dirfd, why);
 	if (e != ERR_OK)
 		return e;
+	sweep_temps(dirfd);
 	e = newest_in(dirfd, s, &newest, why);
 	if (e == ERR_OK && newest >= KEYSTORE_VERSION_MAX)
 		e = err_set(why, ERR_RANGE, 0, "%.300s has no version numbers left", s->path);
@@ -297,13 +323,14 @@ static enum err remove_version(int dirfd, unsigned version, struct err_why *why)
 enum err keystore_remove(const struct keystore *s, unsigned version, struct err_why *why)
 {
 	unsigned newest = 1;
-	int dirfd;
+	int dirfd = -1;
 	enum err e = open_volume_dir(s, &dirfd, why);
 
 	if (e == ERR_KEY_UNAVAILABLE)
 		return ERR_OK; /* gone already */
 	if (e != ERR_OK)
 		return e;
+	sweep_temps(dirfd);
 	e = remove_version(dirfd, version, why);
 	if (e == ERR_OK)
 		e = newest_in(dirfd, s, &newest, why);
@@ -330,13 +357,14 @@ enum err keystore_prune(const struct keystore *s, unsigned keep, struct err_why 
 	struct prune p = {.keep = keep, .why = why};
 	char name[KEY_NAME_MAX];
 	struct stat st;
-	int dirfd;
+	int dirfd = -1;
 	enum err e = open_volume_dir(s, &dirfd, why);
 
 	if (e == ERR_KEY_UNAVAILABLE)
 		return ERR_OK;
 	if (e != ERR_OK)
 		return e;
+	sweep_temps(dirfd);
 	key_name(keep, name);
 	/* never the last key: if the one to keep isn't here, something is wrong and everything stays */
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)

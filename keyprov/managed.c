@@ -380,7 +380,7 @@ static enum err managed_state(
 static enum err rotate_store(struct managed *m, struct key_ref *newest, struct err_why *why)
 {
 	struct secret *kek;
-	unsigned version;
+	unsigned version = 0;
 	enum err e;
 
 	if (secret_new(KEYFILE_KEY_BYTES, &kek) != ERR_OK)

@@ -209,36 +209,38 @@ enum err session_create(int dirfd, struct volkeys *vk, struct err_why *why)
 	return write_state(dirfd, vk, &none, false, why);
 }
 
+/* The next session, durably; st then describes it. */
+static enum err begin_next(const struct volume *v, struct volkeys *vk, struct state *st, struct err_why *why)
+{
+	if (v->lock_shared)
+		return err_set(why, ERR_IO, EROFS, "%.300s can't be written; mount with -o ro", v->path);
+	if (st->s.number == UINT32_MAX)
+		return err_set(why, ERR_RANGE, 0, "the volume has no session numbers left; mount with -o ro");
+	st->s.number++;
+	return write_state(v->dirfd, vk, &st->s, true, why);
+}
+
 enum err session_begin(struct volume *v, struct volkeys *vk, bool read_only, struct session **out, struct err_why *why)
 {
-	struct state st;
-	enum err e = load(v, vk, &st, why);
+	struct session *s = malloc(sizeof(*s));
+	struct state st = {0};
+	enum err e;
 
 	*out = NULL;
-	if (e != ERR_OK)
-		return e;
-	if (st.open && add_unclean(&st.s, st.s.number) != ERR_OK)
+	if (!s)
+		return err_set(why, ERR_NOMEM, 0, "out of memory");
+	e = load(v, vk, &st, why);
+	if (e == ERR_OK && st.open && add_unclean(&st.s, st.s.number) != ERR_OK)
 		e = err_set(why, ERR_NOMEM, 0, "out of memory");
-	if (e == ERR_OK && !read_only) {
-		if (v->lock_shared)
-			e = err_set(why, ERR_IO, EROFS, "%.300s can't be written; mount with -o ro", v->path);
-		else if (st.s.number == UINT32_MAX)
-			e = err_set(why, ERR_RANGE, 0, "the volume has no session numbers left; mount with -o ro");
-		else
-			st.s.number++;
-		if (e == ERR_OK)
-			e = write_state(v->dirfd, vk, &st.s, true, why);
-	}
-	if (e == ERR_OK) {
-		*out = malloc(sizeof(**out));
-		if (!*out)
-			e = err_set(why, ERR_NOMEM, 0, "out of memory");
-	}
+	if (e == ERR_OK && !read_only)
+		e = begin_next(v, vk, &st, why);
 	if (e != ERR_OK) {
 		state_clear(&st);
+		free(s);
 		return e;
 	}
-	**out = st.s; /* transferred */
+	*s = st.s; /* transferred */
+	*out = s;
 	return ERR_OK;
 }
 
@@ -252,7 +254,7 @@ enum err session_reset(struct volume *v, struct volkeys *vk, struct err_why *why
 	/* Which sessions there were is lost, but their stamps have 16 bits: this range has them all. */
 	struct session_range all = {0, STAMPS - 1};
 	struct session s = {.number = STAMPS, .unclean = &all, .n_unclean = 1};
-	struct state st;
+	struct state st = {0};
 	enum err e = load(v, vk, &st, why);
 
 	if (e == ERR_OK) { /* nothing is lost; the option was left in fstab */

@@ -6,6 +6,8 @@
  * The steps are the real library functions' names, defined here: the linker takes these for the whole program.
  */
 #pragma once
+#include "keyprov/volume.h"
+#include "testlib.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -15,16 +17,14 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "testlib.h"
-#include "keyprov/volume.h"
 
 #define KT_CRASHED 99
-#define KT_VOLUME "0123456789abcdef0123456789abcdef" /* an id for tests without a volume */
+#define KT_VOLUME  "0123456789abcdef0123456789abcdef" /* an id for tests without a volume */
 
 struct kt {
-	char dir[64];            /* scratch */
-	char back[96];           /* backing directory */
-	char store[96];          /* key store */
+	char dir[64];	/* scratch */
+	char back[96];	/* backing directory */
+	char store[96]; /* key store */
 	struct fips *f;
 };
 
@@ -32,9 +32,9 @@ static struct kt kt;
 
 /* ---- durable steps ---- */
 
-static unsigned kt_step;         /* counted since kt_arm */
-static unsigned kt_at;           /* 0: never */
-static int kt_errno;             /* at that step: 0 ends the process before it, -1 behind it, else the errno it fails with */
+static unsigned kt_step; /* counted since kt_arm */
+static unsigned kt_at;	 /* 0: never */
+static int kt_errno;	 /* at that step: 0 ends the process before it, -1 behind it, else the errno it fails with */
 
 static inline void kt_arm(unsigned at, int err)
 {
@@ -177,7 +177,7 @@ static inline int kt_teardown(void **state)
 /* A provider object from a printf-like SPEC. */
 __attribute__((format(printf, 1, 2))) static inline json_t *kt_conf(const char *fmt, ...)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	char spec[512];
 	va_list ap;
 	json_t *j;
@@ -194,7 +194,7 @@ __attribute__((format(printf, 1, 2))) static inline json_t *kt_conf(const char *
 
 static inline enum err kt_create_why(enum suite suite, const char *spec, struct err_why *why)
 {
-	struct volume_init in = { .suite = suite, .rotate_days = 90 };
+	struct volume_init in = {.suite = suite, .rotate_days = 90};
 	enum err e;
 
 	memset(why, 0, sizeof(*why));
@@ -224,7 +224,7 @@ static inline void kt_create(enum suite suite)
 
 static inline struct volume *kt_open(void)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct volume *v;
 	enum err e = volume_open(kt.back, &v, &why);
 
@@ -236,7 +236,7 @@ static inline struct volume *kt_open(void)
 
 static inline void kt_lock(struct volume *v)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct lock_holder holder;
 	enum err e = volume_lock(v, "/mnt/test", &holder, &why);
 
@@ -247,7 +247,7 @@ static inline void kt_lock(struct volume *v)
 
 static inline struct volkeys *kt_unlock(struct volume *v)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct volkeys *vk;
 	enum err e = volume_unlock(v, kt.f, NULL, &vk, &why);
 
@@ -279,7 +279,7 @@ static inline void kt_fingerprint(uint8_t out[32])
 /* An opened managed provider for a volume that isn't; takes conf. */
 static inline struct keyprov *kt_provider(json_t *conf, const struct keyprov *like)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct keyprov *p;
 	enum err e;
 
@@ -303,11 +303,11 @@ static inline void kt_key_dir(const struct volume *v, char out[160])
 }
 
 /* e and a part of the sentence; every refusal has one. */
-#define assert_refused(got, want, why, part) \
-	do { \
-		enum err got_ = (got); \
-		if (got_ != (want) || !strstr((why).text, (part))) \
-			print_error("got %d: %s\n", (int)got_, (why).text); \
-		assert_int_equal(got_, (want)); \
-		assert_non_null(strstr((why).text, (part))); \
+#define assert_refused(got, want, why, part)                                                                           \
+	do {                                                                                                           \
+		enum err got_ = (got);                                                                                 \
+		if (got_ != (want) || !strstr((why).text, (part)))                                                     \
+			print_error("got %d: %s\n", (int)got_, (why).text);                                            \
+		assert_int_equal(got_, (want));                                                                        \
+		assert_non_null(strstr((why).text, (part)));                                                           \
 	} while (0)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of the descriptor: every member missing, wrong or flipped; one copy and both.  FORMAT.md section 7. */
-#include "keytest.h"
 #include "keyprov/descriptor.h"
 #include "keyprov/sealed_json.h"
+#include "keytest.h"
 
-static uint8_t want[32];     /* fingerprint of the volume's key */
-static char text[8192];      /* the good descriptor */
+static uint8_t want[32]; /* fingerprint of the volume's key */
+static char text[8192];	 /* the good descriptor */
 static size_t text_len;
 
 static int make(void **state)
@@ -136,10 +136,10 @@ static void with_member(const char *path, const char *value)
 
 static void members(void **state)
 {
-	static const char *const paths[] = { "blobcryptfs", "volume", "suite", "created", "envelope", "policy", "mac",
+	static const char *const paths[] = {"blobcryptfs", "volume", "suite", "created", "envelope", "policy", "mac",
 		"envelope.kind", "envelope.provider", "envelope.key", "envelope.version", "envelope.wrapped_at",
-		"envelope.volume_key", "envelope.inner_key", "policy.rotate_days" };
-	static const char *const types[] = { "null", "true", "7.5", "[]", "\"\"", "-1", "\"x\"", "{}", "12345678901234" };
+		"envelope.volume_key", "envelope.inner_key", "policy.rotate_days"};
+	static const char *const types[] = {"null", "true", "7.5", "[]", "\"\"", "-1", "\"x\"", "{}", "12345678901234"};
 	struct err_why why;
 
 	(void)state;
@@ -167,33 +167,33 @@ static void values(void **state)
 		enum err e;
 		const char *part;
 	} bad[] = {
-		{ "blobcryptfs", "2", ERR_UNSUPPORTED, "format version 2" },
-		{ "blobcryptfs", "0", ERR_CORRUPT, "damaged" },
-		{ "suite", "3", ERR_UNSUPPORTED, "cipher suite 3" },
-		{ "suite", "0", ERR_UNSUPPORTED, "cipher suite 0" },
-		{ "suite", "1", ERR_CORRUPT, "inner_key" },
-		{ "volume", "\"00112233445566778899aabbccddee\"", ERR_CORRUPT, "volume" },
-		{ "volume", "\"00112233445566778899AABBCCDDEEFF\"", ERR_CORRUPT, "volume" },
-		{ "volume", "\"00112233445566778899aabbccddeeff\"", ERR_KEY_UNAVAILABLE, "is missing" },
-		{ "created", "\"2026-02-30T00:00:00Z\"", ERR_CORRUPT, "created" },
-		{ "created", "\"2026-2-3T00:00:00Z\"", ERR_CORRUPT, "created" },
-		{ "created", "\"2026-02-03T00:00:00Z!\"", ERR_CORRUPT, "created" },
-		{ "created", "\"2001-02-03T04:05:06Z\"", ERR_CORRUPT, "MAC is wrong" },
-		{ "extra", "1", ERR_UNSUPPORTED, "extra" },
-		{ "policy.extra", "1", ERR_UNSUPPORTED, "extra" },
-		{ "policy.rotate_days", "36501", ERR_CORRUPT, "rotate_days" },
-		{ "policy.rotate_days", "0", ERR_CORRUPT, "MAC is wrong" },
-		{ "envelope.extra", "1", ERR_UNSUPPORTED, "extra" },
-		{ "envelope.kind", "\"azure\"", ERR_UNSUPPORTED, "kept by azure" },
-		{ "envelope.version", "0", ERR_CORRUPT, "version" },
-		{ "envelope.version", "2", ERR_KEY_UNAVAILABLE, "v2.key is missing" },
-		{ "envelope.key", "\"other\"", ERR_CORRUPT, "MAC is wrong" },
-		{ "envelope.wrapped_at", "\"yesterday\"", ERR_CORRUPT, "wrapped_at" },
-		{ "envelope.volume_key", "\"AAAA\"", ERR_KEY_DENIED, "does not open this volume" },
-		{ "envelope.volume_key", "\"A\"", ERR_CORRUPT, "volume_key" },
-		{ "envelope.provider", "{\"source\":\"tpm\"}", ERR_UNSUPPORTED, "key source tpm" },
-		{ "envelope.provider", "{\"source\":7}", ERR_CORRUPT, "source" },
-		{ "mac", "\"AAAA\"", ERR_CORRUPT, "MAC is wrong" },
+		{"blobcryptfs", "2", ERR_UNSUPPORTED, "format version 2"},
+		{"blobcryptfs", "0", ERR_CORRUPT, "damaged"},
+		{"suite", "3", ERR_UNSUPPORTED, "cipher suite 3"},
+		{"suite", "0", ERR_UNSUPPORTED, "cipher suite 0"},
+		{"suite", "1", ERR_CORRUPT, "inner_key"},
+		{"volume", "\"00112233445566778899aabbccddee\"", ERR_CORRUPT, "volume"},
+		{"volume", "\"00112233445566778899AABBCCDDEEFF\"", ERR_CORRUPT, "volume"},
+		{"volume", "\"00112233445566778899aabbccddeeff\"", ERR_KEY_UNAVAILABLE, "is missing"},
+		{"created", "\"2026-02-30T00:00:00Z\"", ERR_CORRUPT, "created"},
+		{"created", "\"2026-2-3T00:00:00Z\"", ERR_CORRUPT, "created"},
+		{"created", "\"2026-02-03T00:00:00Z!\"", ERR_CORRUPT, "created"},
+		{"created", "\"2001-02-03T04:05:06Z\"", ERR_CORRUPT, "MAC is wrong"},
+		{"extra", "1", ERR_UNSUPPORTED, "extra"},
+		{"policy.extra", "1", ERR_UNSUPPORTED, "extra"},
+		{"policy.rotate_days", "36501", ERR_CORRUPT, "rotate_days"},
+		{"policy.rotate_days", "0", ERR_CORRUPT, "MAC is wrong"},
+		{"envelope.extra", "1", ERR_UNSUPPORTED, "extra"},
+		{"envelope.kind", "\"azure\"", ERR_UNSUPPORTED, "kept by azure"},
+		{"envelope.version", "0", ERR_CORRUPT, "version"},
+		{"envelope.version", "2", ERR_KEY_UNAVAILABLE, "v2.key is missing"},
+		{"envelope.key", "\"other\"", ERR_CORRUPT, "MAC is wrong"},
+		{"envelope.wrapped_at", "\"yesterday\"", ERR_CORRUPT, "wrapped_at"},
+		{"envelope.volume_key", "\"AAAA\"", ERR_KEY_DENIED, "does not open this volume"},
+		{"envelope.volume_key", "\"A\"", ERR_CORRUPT, "volume_key"},
+		{"envelope.provider", "{\"source\":\"tpm\"}", ERR_UNSUPPORTED, "key source tpm"},
+		{"envelope.provider", "{\"source\":7}", ERR_CORRUPT, "source"},
+		{"mac", "\"AAAA\"", ERR_CORRUPT, "MAC is wrong"},
 	};
 	struct err_why why;
 
@@ -246,7 +246,7 @@ static bool expected_refusal(enum err e)
 /* Every byte flipped: in the first copy the second one serves, in both it never opens with another meaning. */
 static void flipped_bytes(void **state)
 {
-	static const char masks[] = { 0x01, 0x20, (char)0x80 };
+	static const char masks[] = {0x01, 0x20, (char)0x80};
 	unsigned served = 0, opened = 0;
 	struct err_why why;
 	char bad[8192];
@@ -307,7 +307,7 @@ static bool same_copies(void)
 /* A bad copy is made good at unlock, but only under the exclusive lock. */
 static void mended(void **state)
 {
-	static const char *const names[] = { VOLUME_DESCRIPTOR, DESCRIPTOR_BACKUP };
+	static const char *const names[] = {VOLUME_DESCRIPTOR, DESCRIPTOR_BACKUP};
 	struct volume *v;
 
 	(void)state;
@@ -381,8 +381,8 @@ static void newer_in_one_copy(void **state)
 
 static void times(void **state)
 {
-	static const char *const bad[] = { "", "2026", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z",
-		"2026-01-01T24:00:00Z", " 2026-01-01T00:00:00Z" };
+	static const char *const bad[] = {"", "2026", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00",
+		"2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", " 2026-01-01T00:00:00Z"};
 	char out[32];
 	time_t t;
 

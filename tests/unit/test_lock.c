@@ -110,7 +110,7 @@ static void lock_over_fork(void **state)
 
 static void foreign_text(void **state)
 {
-	static const char *const texts[] = { "", "garbage", "[]", "{\"pid\":\"x\",\"host\":7}", "{\"pid\":0}" };
+	static const char *const texts[] = {"", "garbage", "[]", "{\"pid\":\"x\",\"host\":7}", "{\"pid\":0}"};
 	struct lock_holder h;
 	struct err_why why;
 	struct volume *v;
@@ -159,7 +159,7 @@ static void bad_lock_file(void **state)
 /* Between volume_open and volume_lock someone else changed the key. */
 static void descriptor_read_again(void **state)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct volume *v, *w;
 
 	(void)state;
@@ -175,7 +175,8 @@ static void descriptor_read_again(void **state)
 	volume_close(v);
 }
 
-/* Two readers of a directory they can't write share it; a writer is kept out meanwhile.  Needs a user that isn't root. */
+/* Two readers of a directory they can't write share it; a writer is kept out meanwhile.  Needs a user that isn't root.
+ */
 static void shared_lock(void **state)
 {
 	int status;
@@ -196,7 +197,8 @@ static void shared_lock(void **state)
 			_exit(2);
 		if (volume_open(kt.back, &v, NULL) != ERR_OK || volume_open(kt.back, &w, NULL) != ERR_OK)
 			_exit(3);
-		if (volume_lock(v, "/m", &h, NULL) != ERR_OK || !v->lock_shared || volume_lock_update(v, "/m") != ERR_OK)
+		if (volume_lock(v, "/m", &h, NULL) != ERR_OK || !v->lock_shared ||
+			volume_lock_update(v, "/m") != ERR_OK)
 			_exit(4);
 		if (volume_lock(w, "/n", &h, NULL) != ERR_OK || !w->lock_shared)
 			_exit(5);
@@ -205,6 +207,24 @@ static void shared_lock(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	assert_int_equal(chmod(kt.back, 0700), 0);
+}
+
+/* Another process holds the volume: its key is not changed under it. */
+static void rotate_while_mounted(void **state)
+{
+	struct volume *v, *w;
+	struct err_why why;
+
+	(void)state;
+	kt_create(SUITE_GCM);
+	v = kt_open();
+	kt_lock(v);
+	w = kt_open();
+	assert_refused(volume_rotate(w, kt.f, NULL, &why), ERR_EXISTS, why, "already mounted on /mnt/test");
+	volume_close(w);
+	v->lock_shared = true;
+	assert_refused(volume_rotate(v, kt.f, NULL, &why), ERR_IO, why, "read-only");
+	volume_close(v);
 }
 
 int main(void)
@@ -216,6 +236,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bad_lock_file, kt_setup, kt_teardown),
 		cmocka_unit_test_setup_teardown(descriptor_read_again, kt_setup, kt_teardown),
 		cmocka_unit_test_setup_teardown(shared_lock, kt_setup, kt_teardown),
+		cmocka_unit_test_setup_teardown(rotate_while_mounted, kt_setup, kt_teardown),
 	};
 
 	kt.f = test_start();

@@ -7,7 +7,7 @@ static const char hex_key[] = "00112233445566778899aabbccddeeff00112233445566778
 static void round_trip(struct keyprov *p, struct keyprov *q)
 {
 	struct secret *key = test_secret(7, 32), *back;
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct key_ref ref;
 	struct wrapped w;
 	enum err e = keyprov_wrap(p, key, &w, &ref, &why);
@@ -34,16 +34,16 @@ static void specs(void **state)
 	static const struct {
 		const char *spec, *json;
 	} good[] = {
-		{ "store", "{\"source\":\"store\"}" },
-		{ "store:/a b", "{\"dir\":\"/a b\",\"source\":\"store\"}" },
-		{ "file:/k", "{\"path\":\"/k\",\"source\":\"file\"}" },
-		{ "credential:my.key", "{\"name\":\"my.key\",\"source\":\"credential\"}" },
-		{ "passphrase", "{\"source\":\"passphrase\"}" },
-		{ "passphrase:/p:q", "{\"file\":\"/p:q\",\"source\":\"passphrase\"}" },
+		{"store", "{\"source\":\"store\"}"},
+		{"store:/a b", "{\"dir\":\"/a b\",\"source\":\"store\"}"},
+		{"file:/k", "{\"path\":\"/k\",\"source\":\"file\"}"},
+		{"credential:my.key", "{\"name\":\"my.key\",\"source\":\"credential\"}"},
+		{"passphrase", "{\"source\":\"passphrase\"}"},
+		{"passphrase:/p:q", "{\"file\":\"/p:q\",\"source\":\"passphrase\"}"},
 	};
-	static const char *const bad[] = { "", "stor", "storex", "store:", "file", "file:", "credential", "credential:",
-		"credential:a/b", "credential:.", "credential:..", "credential:.x", "passphrase:", "tpm", "file:/\xff",
-		"file:\xff", "credential:\xff", ":", "STORE" };
+	static const char *const bad[] = {"", "stor", "storex", "store:", "file", "file:", "credential",
+		"credential:", "credential:a/b", "credential:.", "credential:..", "credential:.x", "passphrase:", "tpm",
+		"file:/\xff", "file:\xff", "credential:\xff", ":", "STORE"};
 	char text[1024], cwd[256];
 	struct err_why why;
 	json_t *j;
@@ -90,8 +90,8 @@ static void stand_ins(void **state)
 	static const struct {
 		const char *was, *now;
 		bool ok;
-	} cases[] = { { "store", "file:/k", true }, { "file:/a", "credential:b", true }, { "store", "passphrase", false },
-		{ "passphrase", "store", false }, { "passphrase", "passphrase:/p", true } };
+	} cases[] = {{"store", "file:/k", true}, {"file:/a", "credential:b", true}, {"store", "passphrase", false},
+		{"passphrase", "store", false}, {"passphrase", "passphrase:/p", true}};
 	struct err_why why;
 
 	(void)state;
@@ -118,28 +118,29 @@ static void bad_conf(void **state)
 		const char *json;
 		enum err e;
 	} bad[] = {
-		{ "{}", ERR_CORRUPT },
-		{ "{\"source\":7}", ERR_CORRUPT },
-		{ "{\"source\":\"tpm\"}", ERR_UNSUPPORTED },
-		{ "{\"source\":\"store\"}", ERR_CORRUPT },
-		{ "{\"source\":\"store\",\"volume\":\"../../etc\"}", ERR_BUG },
-		{ "{\"source\":\"store\",\"dir\":\"rel\"}", ERR_CORRUPT },
-		{ "{\"source\":\"store\",\"dir\":7}", ERR_CORRUPT },
-		{ "{\"source\":\"store\",\"dir\":\"\"}", ERR_CORRUPT },
-		{ "{\"source\":\"store\",\"path\":\"/x\"}", ERR_UNSUPPORTED },
-		{ "{\"source\":\"file\"}", ERR_CORRUPT },
-		{ "{\"source\":\"file\",\"path\":\"x\"}", ERR_CORRUPT },
-		{ "{\"source\":\"credential\",\"name\":\"../x\"}", ERR_CORRUPT },
-		{ "{\"source\":\"credential\",\"name\":\"..\"}", ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"salt\":\"AAAA\",\"rounds\":600000}", ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"salt\":\"!\",\"rounds\":600000}", ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"rounds\":600000}", ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}", ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"rounds\":599999}",
-			ERR_CORRUPT },
-		{ "{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
-		  "\"rounds\":100000001}",
-			ERR_CORRUPT },
+		{"{}", ERR_CORRUPT},
+		{"{\"source\":7}", ERR_CORRUPT},
+		{"{\"source\":\"tpm\"}", ERR_UNSUPPORTED},
+		{"{\"source\":\"store\"}", ERR_CORRUPT},
+		{"{\"source\":\"store\",\"volume\":\"../../etc\"}", ERR_BUG},
+		{"{\"source\":\"store\",\"dir\":\"rel\"}", ERR_CORRUPT},
+		{"{\"source\":\"store\",\"dir\":7}", ERR_CORRUPT},
+		{"{\"source\":\"store\",\"dir\":\"\"}", ERR_CORRUPT},
+		{"{\"source\":\"store\",\"path\":\"/x\"}", ERR_UNSUPPORTED},
+		{"{\"source\":\"file\"}", ERR_CORRUPT},
+		{"{\"source\":\"file\",\"path\":\"x\"}", ERR_CORRUPT},
+		{"{\"source\":\"credential\",\"name\":\"../x\"}", ERR_CORRUPT},
+		{"{\"source\":\"credential\",\"name\":\"..\"}", ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"salt\":\"AAAA\",\"rounds\":600000}", ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"salt\":\"!\",\"rounds\":600000}", ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"rounds\":600000}", ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}", ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"rounds\":"
+		 "599999}",
+			ERR_CORRUPT},
+		{"{\"source\":\"passphrase\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\","
+		 "\"rounds\":100000001}",
+			ERR_CORRUPT},
 	};
 	struct keyprov *p;
 	struct err_why why;
@@ -226,7 +227,7 @@ static void key_files(void **state)
 
 static void key_file_access(void **state)
 {
-	static const mode_t open_modes[] = { 0640, 0620, 0610, 0604, 0602, 0601, 0666 };
+	static const mode_t open_modes[] = {0640, 0620, 0610, 0604, 0602, 0601, 0666};
 	const char *path = kt_path(kt.dir, "key"), *other = kt_path(kt.dir, "link");
 	struct err_why why;
 
@@ -281,7 +282,7 @@ static void file_source(void **state)
 	const char *path = kt_path(kt.dir, "key");
 	struct keyprov *p;
 	struct err_why why;
-	struct key_ref ref = { .version = 1 }, newest;
+	struct key_ref ref = {.version = 1}, newest;
 	enum key_state ks;
 
 	(void)state;
@@ -331,7 +332,7 @@ static void store_source(void **state)
 {
 	struct keyprov *p = kt_provider(kt_conf("%s", kt_store_spec()), NULL);
 	struct secret *key = test_secret(1, 32), *back;
-	struct key_ref ref = { .version = 1 }, newest;
+	struct key_ref ref = {.version = 1}, newest;
 	struct err_why why;
 	struct wrapped w, old;
 	char dir[256];
@@ -442,13 +443,16 @@ static void default_store(void **state)
 			_exit(3);
 		setenv("HOME", kt.dir, 1);
 		setenv("XDG_DATA_HOME", "relative", 1);
-		if (keyprov_open("managed", kt.f, j, NULL, &p, &why) != ERR_OK || keyprov_rotate(p, &ref, &why) != ERR_OK)
+		if (keyprov_open("managed", kt.f, j, NULL, &p, &why) != ERR_OK ||
+			keyprov_rotate(p, &ref, &why) != ERR_OK)
 			_exit(4);
 		keyprov_close(p);
-		if (access(kt_path(kt.dir, ".local/share/blobcryptfs/keys/0123456789abcdef0123456789abcdef/v1.key"), R_OK))
+		if (access(kt_path(kt.dir, ".local/share/blobcryptfs/keys/0123456789abcdef0123456789abcdef/v1.key"),
+			    R_OK))
 			_exit(5);
 		setenv("XDG_DATA_HOME", kt_path(kt.dir, "xdg"), 1);
-		if (keyprov_open("managed", kt.f, j, NULL, &p, &why) != ERR_OK || keyprov_rotate(p, &ref, &why) != ERR_OK)
+		if (keyprov_open("managed", kt.f, j, NULL, &p, &why) != ERR_OK ||
+			keyprov_rotate(p, &ref, &why) != ERR_OK)
 			_exit(6);
 		keyprov_close(p);
 		if (access(kt_path(kt.dir, "xdg/blobcryptfs/keys/0123456789abcdef0123456789abcdef/v1.key"), R_OK))

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parsing of -o, and what of it reaches libfuse. */
-#include "fs/options.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+
+#include <cmocka.h>
+
+#include "fs/options.h"
 
 static enum err parse(struct mount_options *o, const char *text, struct err_why *why)
 {
@@ -44,7 +46,7 @@ static void test_defaults(void **state)
 
 	(void)state;
 	assert_good(&o, "");
-	assert_true(o.attr_timeout == 1.0 && o.entry_timeout == 1.0 && o.negative_timeout == 0.0);
+	assert_true(o.attr_timeout == 3600.0 && o.entry_timeout == 3600.0 && o.negative_timeout == 3600.0);
 	assert_int_equal(o.flags_on | o.flags_off, 0);
 	assert_int_equal(o.uring, URING_AUTO);
 	assert_int_equal(o.max_threads, 0);

