@@ -75,8 +75,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {
 		FUSE_CAP_ASYNC_READ, FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_DONT_MASK, FUSE_CAP_READDIRPLUS,
-		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO, FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL,
-		FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO, FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
 		FUSE_CAP_NO_EXPORT_SUPPORT,
 	};
 	static const uint64_t unwanted[] = {
@@ -90,6 +89,10 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 		fuse_set_feature_flag(conn, wanted[k]);
 	for (size_t k = 0; k < sizeof(unwanted) / sizeof(unwanted[0]); k++)
 		fuse_unset_feature_flag(conn, unwanted[k]);
+	if (fs->opt.kernel_checks) /* the flag alone makes the kernel check everything */
+		fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
+	else
+		fuse_unset_feature_flag(conn, FUSE_CAP_POSIX_ACL);
 	conn->max_write = REQUEST_BYTES;
 	conn->max_readahead = REQUEST_BYTES;
 	conn->max_background = 64;

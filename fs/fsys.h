@@ -17,6 +17,7 @@
 struct fsys_options {
 	bool read_only;
 	bool direct_io;          /* no page cache: FOPEN_DIRECT_IO on every file */
+	bool kernel_checks;      /* mounted with default_permissions: POSIX ACLs are checked too */
 	bool has_uid, has_gid, has_umask;  /* -o uid=, gid=, umask=: shown instead of the stored ones */
 	uid_t uid;
 	gid_t gid;

@@ -101,7 +101,7 @@ static const struct known known[] = {
 	{"_netdev", K_USERSPACE, 0, 0},
 
 	{"defaults", K_IGNORE, 0, 0},
-	{"default_permissions", K_IGNORE, 0, 0}, /* always on */
+	{"default_permissions", K_TRUE, AT(default_permissions), 0},
 	{"relatime", K_IGNORE, 0, 0},
 	{"norelatime", K_IGNORE, 0, 0},
 	{"strictatime", K_IGNORE, 0, 0},
@@ -474,6 +474,11 @@ static enum err append_contexts(char **list, const char *contexts)
 	return e;
 }
 
+bool options_checked_by_kernel(const struct mount_options *o, bool as_root)
+{
+	return !as_root || !o->no_allow_other || o->allow_root || o->default_permissions;
+}
+
 char *options_for_fuse(const struct mount_options *o, const char *source, bool uring, bool as_root)
 {
 	static const struct {
@@ -491,7 +496,7 @@ char *options_for_fuse(const struct mount_options *o, const char *source, bool u
 		{MS_NODEV, "nodev"},
 	};
 	char *list = NULL;
-	enum err e = append(&list, "default_permissions");
+	enum err e = options_checked_by_kernel(o, as_root) ? append(&list, "default_permissions") : ERR_OK;
 
 	for (size_t i = 0; e == ERR_OK && i < sizeof(flags) / sizeof(flags[0]); i++)
 		if (o->flags_on & flags[i].flag)

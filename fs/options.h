@@ -32,6 +32,7 @@ struct mount_options {
 	unsigned long flags_off; /* MS_* asked not to be */
 	bool remount;
 	bool allow_other, no_allow_other, allow_root;
+	bool default_permissions; /* asked for by name */
 	char *fsname;	 /* NULL: the backing directory */
 	char *subtype;	 /* NULL: "blobcryptfs" */
 	char *context;	 /* SELinux options for the kernel, as given; NULL if none */
@@ -50,6 +51,12 @@ void options_clear(struct mount_options *o);
  * impossible value; why names it.  ERR_NOMEM.
  */
 enum err options_parse(struct mount_options *o, const char *text, bool sloppy, struct err_why *why) MUST_CHECK;
+
+/*
+ * options_checked_by_kernel - does the kernel check permissions (default_permissions)?  Always, but for a mount by root
+ * that lets nobody else in: there is nothing to check, and it costs a round trip after every change of a directory.
+ */
+bool options_checked_by_kernel(const struct mount_options *o, bool as_root);
 
 /*
  * options_for_fuse - the list that libfuse understands, escaped for its own parser: new string, NULL without memory.

@@ -120,6 +120,7 @@ static int make_fsys(struct mounted *m, struct err_why *why)
 			{
 				.read_only = m->read_only,
 				.direct_io = o->direct_io,
+				.kernel_checks = options_checked_by_kernel(o, geteuid() == 0),
 				.has_uid = o->has_uid,
 				.has_gid = o->has_gid,
 				.has_umask = o->has_umask,

@@ -139,7 +139,9 @@ static void use_file(const char *path, unsigned *seed)
 		return;
 	if (fstat(fd, &st) < 0)
 		FAIL("fstat of %s: %s", path, strerror(errno));
-	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
+	if (S_ISDIR(st.st_mode))
+		;
+	else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
 		change(fd, path, seed);
 	else
 		number_of(fd, path, 0);

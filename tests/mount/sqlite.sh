@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 120
 # BACKING: ext4 xfs
-# SANITIZERS: asan tsan
+# VARIANTS: release asan tsan
 #
 # SQLite: the client killed in the middle, the daemon killed in the middle; committed rows are there.
 . "$(dirname "$0")/../lib/common.sh"
