@@ -409,10 +409,16 @@ int content_load(struct fsys *fs, struct content *c)
 	return rc;
 }
 
-/* Sets the backing size, in two steps: what is left of a sector cut in half must not show up as the (zero) bytes of the size hint. */
+/*
+ * Sets the backing size of a file that gets shorter.  What is left of a sector cut in half must not show up in the (zero) bytes of the size hint,
+ * and no page may be changed for that, since the old size may come back in a crash: so first to the edge of the sector, then up to the hint.
+ */
 int cut_below(struct content *c, uint64_t size)
 {
-	if (ftruncate(c->fd, (off_t)((last_sector(size) + 1) * SECTOR_BYTES)) != 0 ||
+	off_t edge = (off_t)((last_sector(size) + 1) * SECTOR_BYTES);
+	struct stat st;
+
+	if (fstat(c->fd, &st) != 0 || (st.st_size >= edge + (off_t)SECTOR_BYTES && ftruncate(c->fd, edge) != 0) ||
 	    ftruncate(c->fd, (off_t)backing_size(size)) != 0)
 		return errno;
 	return 0;
@@ -477,18 +483,12 @@ static int end_rewrite(struct fsys *fs, struct content *c)
 	return rc;
 }
 
-int content_mend(struct fsys *fs, struct content *c)
+static int mend(struct fsys *fs, struct content *c)
 {
 	int rc = 0;
 
-	if (!c->mend)
-		return 0;
-	if (c->fresh) {
-		if (ftruncate(c->fd, 0) != 0)
-			return errno;
-		c->mend = false;
-		return 0;
-	}
+	if (c->fresh)
+		return content_settle(fs, c);
 	if (c->suspect)
 		rc = holes_allow(fs, c);
 	if (rc == 0)
@@ -502,6 +502,47 @@ int content_mend(struct fsys *fs, struct content *c)
 	}
 	if (rc == 0)
 		c->mend = c->suspect = false;
+	return rc;
+}
+
+int content_mend(struct fsys *fs, struct content *c)
+{
+	struct timespec keep[2] = {{.tv_nsec = UTIME_OMIT}};
+	struct stat st;
+	int rc;
+
+	if (!c->mend)
+		return 0;
+	if (fstat(c->fd, &st) != 0)
+		return errno;
+	rc = mend(fs, c);
+	keep[1] = st.st_mtim;
+	if (rc == 0)
+		(void)futimens(c->fd, keep);
+	return rc;
+}
+
+int content_verify(struct fsys *fs, struct inode *i, uint64_t *size)
+{
+	struct content *c;
+	struct range all;
+	int rc = content_open(fs, i, false, -1, &c);
+
+	if (rc != 0)
+		return rc;
+	if (c->mend && !fs->opt.read_only) {
+		struct content *w;
+
+		rc = content_open(fs, i, true, -1, &w); /* the same, made writable */
+		if (rc == 0) {
+			range_lock(w, &all, 0, SECTORS_ALL, true);
+			rc = content_mend(fs, w);
+			range_unlock(w, &all);
+			content_close(fs, w);
+		}
+	}
+	*size = content_size(c);
+	content_close(fs, c);
 	return rc;
 }
 

@@ -102,6 +102,8 @@ int content_sync(struct fsys *fs, struct content *c, bool datasync);
 /* Writes the header of a file that has none yet, so that it is sound. */
 int content_settle(struct fsys *fs, struct content *c);
 uint64_t content_size(struct content *c);
+/* After an unclean session the size hint may be old.  Looks at the file's end, mends it if the mount may, and tells the true size. */
+int content_verify(struct fsys *fs, struct inode *i, uint64_t *size);
 int content_fd(struct content *c);
 /* The file id, loading the header if need be; for xattr values. */
 int content_file_id(struct fsys *fs, struct content *c, uint8_t id[static ID_BYTES]);
@@ -114,7 +116,6 @@ int content_mend(struct fsys *fs, struct content *c);
 void tail_set(struct content *c, uint64_t sector, const uint8_t *payload);
 /* Rewrites sector 0 with the header as it now is; the caller holds it exclusively. */
 int header_rewrite(struct fsys *fs, struct content *c);
-/* Sets the backing size of a file that gets shorter. */
 int cut_below(struct content *c, uint64_t size);
 /* Sets HOLES, durably. */
 int holes_allow(struct fsys *fs, struct content *c);

@@ -182,6 +182,7 @@ struct inode *inode_lookup(struct fsys *fs, const struct stat *st, struct inode 
 		i->type = st->st_mode & S_IFMT;
 		i->pin_fd = pin_fd;
 		i->dirfd = -1;
+		i->seen_size = UINT64_MAX;
 		if (name && entry_set(fs, i, parent, name) != 0) {
 			free(i);
 			i = NULL;

@@ -43,6 +43,8 @@ struct inode {
 	bool has_id;                /* dir_id below is right */
 	_Atomic uint8_t caps;       /* file capability: CAPS_UNKNOWN, _NONE, _SOME */
 	uint8_t id[ID_BYTES];       /* directories: directory id */
+	_Atomic bool verified;      /* regular files, after an unclean session: seen_size is right, or on disk */
+	_Atomic uint64_t seen_size; /* what a read-only mount found, since it can't mend the hint; UINT64_MAX: see below */
 	struct content *content;    /* regular files in use; protected by fsys.table */
 	struct inode *prev, *next;  /* LRU of directories with a dirfd */
 };

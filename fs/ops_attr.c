@@ -14,19 +14,36 @@
 #define SYS_fchmodat2 452
 #endif
 
+/* The plaintext size of a regular file: that of the open file, else the hint below, which has to be verified once after an unclean session. */
+static uint64_t file_size(struct fsys *fs, struct inode *i, uint64_t backing)
+{
+	struct content *c = content_peek(fs, i);
+	uint64_t size = plain_size(backing);
+
+	if (c && c->loaded) {
+		size = content_size(c);
+	} else if (fs->any_unclean && !i->verified) {
+		uint64_t seen;
+
+		if (content_verify(fs, i, &seen) == 0) {
+			size = seen;
+			i->seen_size = fs->opt.read_only ? seen : UINT64_MAX;
+		}
+		i->verified = true;
+	} else if (i->seen_size != UINT64_MAX) {
+		size = i->seen_size;
+	}
+	if (c)
+		content_close(fs, c);
+	return size;
+}
+
 int attr_present(struct fsys *fs, struct inode *i, struct stat *st)
 {
 	int rc = 0;
 
 	if (S_ISREG(st->st_mode)) {
-		struct content *c = content_peek(fs, i);
-
-		st->st_size = (off_t)plain_size((uint64_t)st->st_size);
-		if (c) {
-			if (c->loaded)
-				st->st_size = (off_t)content_size(c);
-			content_close(fs, c);
-		}
+		st->st_size = (off_t)file_size(fs, i, (uint64_t)st->st_size);
 	} else if (S_ISLNK(st->st_mode)) {
 		rc = link_size(fs, i, st->st_size, &st->st_size);
 	}

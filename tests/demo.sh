@@ -7,14 +7,14 @@
 # the end. It works without systemd and needs only coreutils, diffutils, findutils and grep.
 #
 #   DEMO_SOURCE=DIR  copy DIR instead of /usr/share/doc
-#   DEMO_MIB=N       copy at most so many MiB of it (24)
+#   DEMO_MIB=N       copy at most so many MiB of it (16)
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 program=$top/build/blobcryptfs
 source_dir=${DEMO_SOURCE:-/usr/share/doc}
-limit_kib=$((${DEMO_MIB:-24} * 1024))
-limit_files=2500
+limit_kib=$((${DEMO_MIB:-16} * 1024))
+limit_files=1500
 
 work=
 volume_id=

@@ -7,6 +7,7 @@
 # FIPS_DIRS (the FIPS providers there are).
 
 set -euo pipefail
+[ -z "${TRACE-}" ] || set -x
 
 VOL=$T/vol     # backing directory
 MNT=$T/mnt     # mount point
@@ -48,6 +49,7 @@ cleanup()
 	local rc=$? i point
 	set +e
 	trap - EXIT
+	set +x
 	cd /
 	for ((i = ${#CLEANUPS[@]} - 1; i >= 0; i--)); do
 		eval "${CLEANUPS[i]}"

@@ -4,7 +4,7 @@
 # fio with verification, for the tests that need load whose data is checked.
 
 need fio
-FIO_SIZE=48m
+FIO_SIZE=16m
 if sanitized; then FIO_SIZE=4m; fi
 [ -z "$LONG" ] || FIO_SIZE=1g
 

@@ -64,6 +64,8 @@ def make_special(directory, r):
     s.bind("socket")
     s.close()
     os.chdir(here)
+    for name in (b"fifo", b"char", b"block", b"socket"):
+        set_times(os.path.join(directory, name), r)
     for n, target in enumerate((b"x", b"../..", b"/no/where", b"t" * 100, b"long/" * 200, b"L" * 4095, b"\xff\n ")):
         link = os.path.join(directory, b"link%d" % n)
         os.symlink(target, link)

@@ -19,14 +19,14 @@ mkdir -p "$T/source"
 python3 "$SRC/tests/lib/make_tree.py" "$T/source" "$count"
 vol_init
 vol_mount
-cp -a "$T/source/." "$MNT/"
-same_tree "$T/source" "$MNT"
+cp -a "$T/source" "$MNT/tree"
+same_tree "$T/source" "$MNT/tree"
 vol_remount
-same_tree "$T/source" "$MNT"
-[ "$(find "$MNT" -type f | wc -l)" -ge "$count" ] || fail "fewer than $count files"
+same_tree "$T/source" "$MNT/tree"
+[ "$(find "$MNT/tree" -type f | wc -l)" -ge "$count" ] || fail "fewer than $count files"
 # The other way round: rsync itself writes into the mount.
-mkdir "$MNT/again"
-rsync -aHAX --exclude=/again "$MNT/" "$MNT/again/"
+
+rsync -aHAX "$MNT/tree/" "$MNT/again/"
 vol_remount
 same_tree "$T/source" "$MNT/again"
 check_sound
