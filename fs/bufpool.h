@@ -2,7 +2,7 @@
 /*
  * bufpool - I/O buffers by size class.  Locked buffers (for plaintext) come from crypto/secret's locked memory, within a budget that an
  * ordinary user's RLIMIT_MEMLOCK allows: who finds it used up waits.  Ciphertext buffers are plain heap memory.
- * Freed locked buffers are wiped when they leave the pool, and on bufpool_wipe().  Threads: any.
+ * Locked buffers are wiped when they leave the pool.  Threads: any.
  */
 #pragma once
 #include <stddef.h>

@@ -27,6 +27,10 @@ static int print_key(const json_t *key, bool as_json)
 	return EXIT_OK;
 }
 
+struct key_places {
+	const char *now, *next; /* SPECs; NULL: where the descriptor says */
+};
+
 /* By the daemon that holds the volume. */
 static int rotate_mounted(const struct volume *v, const struct lock_holder *holder, json_t **key, struct err_why *why)
 {
@@ -60,20 +64,27 @@ static int rotate_mounted(const struct volume *v, const struct lock_holder *hold
 	return code;
 }
 
-static int rotate_unmounted(struct cli *c, struct volume *v, const char *managed_key, json_t **key, struct err_why *why)
+/* A provider object for a SPEC; NULL stays NULL. */
+static int parse_spec(const char *spec, json_t **out, struct err_why *why)
 {
+	*out = spec ? managed_conf(spec, why) : NULL;
+	return spec && !*out ? EXIT_USAGE : EXIT_OK;
+}
+
+static int rotate_unmounted(
+	struct cli *c, struct volume *v, const struct key_places *at, json_t **key, struct err_why *why)
+{
+	json_t *now = NULL, *next = NULL;
 	struct fips *fips = NULL;
-	json_t *override = NULL;
 	int code = cli_crypto(c, &fips, why);
 	enum err e;
 
-	if (code == EXIT_OK && managed_key) {
-		override = managed_conf(managed_key, why);
-		if (!override)
-			code = EXIT_USAGE;
-	}
+	if (code == EXIT_OK)
+		code = parse_spec(at->now, &now, why);
+	if (code == EXIT_OK)
+		code = parse_spec(at->next, &next, why);
 	if (code == EXIT_OK) {
-		e = volume_rotate(v, fips, override, why);
+		e = volume_rekey(v, fips, now, next, why);
 		code = cli_exit_code_key(e, why);
 		if (e == ERR_UNSUPPORTED) /* that kind of source can't: nothing newer about it */
 			code = EXIT_USAGE;
@@ -86,12 +97,13 @@ static int rotate_unmounted(struct cli *c, struct volume *v, const char *managed
 		audit_close();
 		*key = report_key(v);
 	}
-	json_decref(override);
+	json_decref(now);
+	json_decref(next);
 	fips_close(fips);
 	return code;
 }
 
-static int rotate(struct cli *c, const char *dir, const char *managed_key, json_t **key, struct err_why *why)
+static int rotate(struct cli *c, const char *dir, const struct key_places *at, json_t **key, struct err_why *why)
 {
 	struct lock_holder *holder = calloc(1, sizeof(*holder));
 	struct volume *v = NULL;
@@ -101,12 +113,16 @@ static int rotate(struct cli *c, const char *dir, const char *managed_key, json_
 	if (e == ERR_OK) {
 		/* Two at once would each make a key version and one of them remove the other's. */
 		e = volume_lock(v, "", holder, why);
-		if (e == ERR_EXISTS)
+		if (e == ERR_EXISTS && (at->now || at->next))
+			code = cli_why(why, EXIT_ALREADY_MOUNTED,
+				"The volume is mounted at %s, with the key from where it was told then. Unmount it to move the key.",
+				holder->mountpoint);
+		else if (e == ERR_EXISTS)
 			code = rotate_mounted(v, holder, key, why);
 		else if (e != ERR_OK)
 			code = cli_exit_code(e, why);
 		else
-			code = rotate_unmounted(c, v, managed_key, key, why);
+			code = rotate_unmounted(c, v, at, key, why);
 	}
 	if (code != EXIT_OK && !why->text[0])
 		cli_why(why, code, "%s: %s.", dir, err_text(e));
@@ -131,11 +147,12 @@ static int show(const char *dir, json_t **key, struct err_why *why)
 
 static int run(struct cli *c, int argc, char **argv)
 {
-	enum { OPT_KEY = CLI_FIRST_FREE };
+	enum { OPT_KEY = CLI_FIRST_FREE, OPT_NEW_KEY };
 	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'}, {"managed-key", required_argument, NULL, OPT_KEY}, CLI_OPTIONS};
+		{"json", no_argument, NULL, 'j'}, {"managed-key", required_argument, NULL, OPT_KEY},
+		{"new-managed-key", required_argument, NULL, OPT_NEW_KEY}, CLI_OPTIONS};
 	struct err_why why = {0};
-	const char *managed_key = NULL;
+	struct key_places at = {0};
 	json_t *key = NULL;
 	bool as_json = false;
 	int opt, code = EXIT_OK;
@@ -143,8 +160,10 @@ static int run(struct cli *c, int argc, char **argv)
 	while ((opt = cli_getopt(c, &command_key, argc, argv, ":j", options, &code)) >= 0) {
 		if (opt == 'j')
 			as_json = true;
+		else if (opt == OPT_KEY)
+			at.now = optarg;
 		else
-			managed_key = optarg;
+			at.next = optarg;
 	}
 	if (opt == CLI_STOP)
 		return code;
@@ -154,7 +173,7 @@ static int run(struct cli *c, int argc, char **argv)
 	if (strcmp(argv[optind], "show") == 0)
 		code = show(argv[optind + 1], &key, &why);
 	else if (strcmp(argv[optind], "rotate") == 0)
-		code = rotate(c, argv[optind + 1], managed_key, &key, &why);
+		code = rotate(c, argv[optind + 1], &at, &key, &why);
 	else
 		code = cli_why(&why, EXIT_USAGE, "\"key\" knows show and rotate, not \"%s\".", argv[optind]);
 	if (code != EXIT_OK)
@@ -167,12 +186,13 @@ static int run(struct cli *c, int argc, char **argv)
 
 const struct command command_key = {
 	.name = "key",
-	.args = "rotate [--managed-key SPEC] DIR | show [--json] DIR",
+	.args = "rotate [--managed-key SPEC] [--new-managed-key SPEC] DIR | show [--json] DIR",
 	.summary = "show or rotate the managed key",
 	.help = "rotate  makes a new version of the managed key and wraps the volume key with it; no data is touched.\n"
-		"        A mounted volume stays mounted. Key files and passphrases can't be rotated this way.\n"
+		"        A mounted volume stays mounted.\n"
 		"show    shows which key, in which version, wraps the volume key, as the descriptor says.\n\n"
-		"  --json              as a JSON object\n"
-		"  --managed-key SPEC  where the key is now, if not where it was; see \"blobcryptfs help init\"\n",
+		"  --json                  as a JSON object\n"
+		"  --managed-key SPEC      where the key is now, if not where it was; see \"blobcryptfs help init\"\n"
+		"  --new-managed-key SPEC  where the new key is to be (another key file, a new passphrase)\n",
 	.run = run,
 };

@@ -725,6 +725,8 @@ int content_open(struct fsys *fs, struct inode *i, bool write, int fd, struct co
 	}
 	if (rc == 0)
 		rc = content_load(fs, c);
+	if (rc == 0 && write && c->header.ro_compat != 0)
+		rc = EROFS; /* a newer version keeps something in this file that we would not */
 	range_unlock(c, &all);
 	if (rc != 0) {
 		content_close(fs, c);

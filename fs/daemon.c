@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* daemon - see daemon.h. */
+#include "crypto/secret.h"
 #include "fs/daemon.h"
 
 #include "fs/log.h"
@@ -165,6 +166,7 @@ static int run_background(const struct serve_config *given)
 		log_line(LOG_ERROR, "event=ended code=%d why=\"%s\"", code, why.text);
 	send_word(&child, code == EXIT_OK ? EXIT_MOUNT_FAILED : code, why.text);
 	/* The parent's buffers and exit handlers are not ours; ours are empty. */
+	secret_teardown();
 	_exit(code);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main - finds out which command is meant, by argv[0] or argv[1]. */
+#include "crypto/secret.h"
 #include "fs/cli.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -126,7 +127,8 @@ int main(int argc, char **argv)
 	code = dispatch(argc, argv);
 	if (code == EXIT_OK && (fflush(stdout) != 0 || ferror(stdout))) {
 		cli_say("The output could not be written.");
-		return EXIT_INTERNAL;
+		code = EXIT_INTERNAL;
 	}
+	secret_teardown();
 	return code;
 }

@@ -314,7 +314,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 
 #define COPY_BYTES (128u << 10)
 
-/* One step through a locked buffer; *n is what was copied, 0 at the end of the source. */
+/* One step; buf is not locked, since the read holds a locked one; it is wiped in the end.  *n is what was copied, 0 at the end of the source. */
 static int copy_step(struct fsys *fs, struct content *in, uint64_t off_in, struct content *out, uint64_t off_out,
 		     size_t len, uint8_t *buf, size_t *n)
 {
@@ -351,7 +351,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 	/* bounded, so that the caller can be interrupted; a short count is allowed */
 	if (len > 64u << 20)
 		len = 64u << 20;
-	buf = malloc(COPY_BYTES);
+	buf = buf_get(BUF_PLAIN, COPY_BYTES);
 	if (!buf)
 		rc = ENOMEM;
 	while (rc == 0 && done < len && n > 0) {
@@ -362,7 +362,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 	}
 	if (buf)
 		secret_wipe(buf, COPY_BYTES);
-	free(buf);
+	buf_put(BUF_PLAIN, buf, COPY_BYTES);
 	if (done == 0 && rc != 0) {
 		fuse_reply_err(req, rc);
 		return;

@@ -45,12 +45,12 @@ static int backing_name(struct fsys *fs, const char *name, char out[static BACKI
 	return rc;
 }
 
-/* What a value is bound to: the file or directory it belongs to.  (Its name is inside.) */
+/* What a value is bound to: the file or directory it belongs to; links and devices have no id.  (Its name is inside.) */
 static int owner_id(struct fsys *fs, struct inode *i, uint8_t id[static ID_BYTES])
 {
 	int rc = 0;
 
-	memset(id, 0, ID_BYTES);
+	memset(id, 0xff, ID_BYTES);
 	if (i->type == S_IFDIR) {
 		rc = dir_get(fs, i);
 		if (rc == 0) {
@@ -328,7 +328,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	ssize_t got = 0;
 	int rc;
 
-	l.out = buf_get(BUF_LOCKED, VALUE_MAX);
+	/* not locked: a second locked buffer, for a value, may be needed on the way (see bufpool.h); wiped instead */
+	l.out = buf_get(BUF_PLAIN, VALUE_MAX);
 	rc = backing && l.out ? target_open(fs, i, &t) : ENOMEM;
 	if (rc == 0) {
 		got = listxattr(t.path, backing, VALUE_MAX);
@@ -339,7 +340,9 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	}
 	reply_value(req, rc, l.out, l.len, size);
 	buf_put(BUF_PLAIN, backing, VALUE_MAX);
-	buf_put(BUF_LOCKED, l.out, VALUE_MAX);
+	if (l.out)
+		secret_wipe(l.out, l.len);
+	buf_put(BUF_PLAIN, l.out, VALUE_MAX);
 }
 
 /* ---- remove ---- */

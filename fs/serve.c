@@ -62,11 +62,11 @@ static int unlock_volume(struct mounted *m, struct err_why *why)
 	if (!m->read_only && volume_rotation_due(m->volume, time(NULL))) {
 		struct err_why failed = {0};
 
-		e = volume_rotate(m->volume, m->fips, m->key_override, &failed);
+		e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &failed);
 		if (e == ERR_OK)
 			audit_event("key_rotated", "by age, at mount", 0, UINT64_MAX);
 		else
-			cli_say("The managed key is due for rotation, which failed: %s Going on with the old one.",
+			cli_say("The managed key is due for rotation, which failed (%s); going on with the old one.",
 				failed.text[0] ? failed.text : err_text(e));
 	}
 	return EXIT_OK;
@@ -173,9 +173,10 @@ static json_t *answer(void *arg, const char *request)
 	if (m->read_only)
 		return json_pack("{s:i, s:s}", "code", EXIT_BACKING, "error",
 			"The volume is mounted read-only, so its key can't be rotated.");
-	e = volume_rotate(m->volume, m->fips, m->key_override, &why);
+	e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &why);
 	if (e != ERR_OK)
-		return json_pack("{s:i, s:s}", "code", cli_exit_code_key(e, &why), "error",
+		/* a source that can't: nothing newer about it */
+		return json_pack("{s:i, s:s}", "code", e == ERR_UNSUPPORTED ? EXIT_USAGE : cli_exit_code_key(e, &why), "error",
 			why.text[0] ? why.text : err_text(e));
 	audit_event("key_rotated", "on request", 0, UINT64_MAX);
 	return json_pack("{s:i, s:o}", "code", EXIT_OK, "key", report_key(m->volume));
@@ -189,7 +190,7 @@ static void tick(void *arg)
 
 	if (m->read_only || !volume_rotation_due(m->volume, time(NULL)))
 		return;
-	if (volume_rotate(m->volume, m->fips, m->key_override, &why) == ERR_OK)
+	if (volume_rekey(m->volume, m->fips, m->key_override, NULL, &why) == ERR_OK)
 		audit_event("key_rotated", "by age", 0, UINT64_MAX);
 	else
 		log_line(LOG_WARN, "event=rotation_failed why=\"%s\"", why.text);

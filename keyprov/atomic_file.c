@@ -76,10 +76,20 @@ static enum err temp_name(const char *name, char tmp[static TMP_NAME_MAX])
 	return n < 0 || n >= TMP_NAME_MAX || strchr(name, '/') ? ERR_RANGE : ERR_OK;
 }
 
+/* The backing root is the root that users see, too: their directory's times don't change because of our files. */
+static void times_restore(int dirfd, const struct stat *st)
+{
+	const struct timespec times[2] = {st->st_atim, st->st_mtim};
+
+	(void)futimens(dirfd, times); /* somebody else's directory: can't be helped, and does no harm */
+}
+
 enum err atomic_file_replace(
 	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why)
 {
 	char tmp[TMP_NAME_MAX];
+	struct stat st;
+	bool have_times = fstat(dirfd, &st) == 0;
 	enum err e;
 
 	if (replaced)
@@ -97,6 +107,8 @@ enum err atomic_file_replace(
 	}
 	if (replaced)
 		*replaced = true;
+	if (have_times)
+		times_restore(dirfd, &st);
 	return atomic_file_sync_dir(dirfd, why);
 }
 
