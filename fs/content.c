@@ -307,7 +307,7 @@ static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t res
 	if (rc != 0)
 		return rc;
 	if (!(meta & META_FINAL)) {
-		rc = tolerate(fs, c, session_stamp_unclean(fs->session, META_STAMP(meta)), "end missing", e);
+		rc = tolerate(fs, c, stamp_unclean(fs, META_STAMP(meta)), "end missing", e);
 		if (rc != 0)
 			return rc;
 	} else if (META_LENGTH(meta) != rest && rest != UINT64_MAX) {
@@ -317,7 +317,7 @@ static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t res
 	}
 	c->size = sector_start(e) + META_LENGTH(meta);
 	c->suspect = e > 1 && !(c->header.incompat & HEADER_HOLES) &&
-		     session_stamp_unclean(fs->session, META_STAMP(meta));
+		     stamp_unclean(fs, META_STAMP(meta));
 	if (c->suspect)
 		c->mend = true;
 	tail_set(c, e, payload);
@@ -364,7 +364,7 @@ static int load_sectors(struct fsys *fs, struct content *c, uint64_t size, uint8
 		return load_end(fs, c, n, rest, payload, raw);
 
 	if (!(meta & META_FINAL))
-		rc = tolerate(fs, c, session_stamp_unclean(fs->session, META_STAMP(meta)), "end missing", 0);
+		rc = tolerate(fs, c, stamp_unclean(fs, META_STAMP(meta)), "end missing", 0);
 	else if (n > 1)
 		rc = tolerate(fs, c, fs->any_unclean, "sectors behind the end", 1);
 	else if (META_LENGTH(meta) != rest)
@@ -418,7 +418,7 @@ int cut_below(struct content *c, uint64_t size)
 	off_t edge = (off_t)((last_sector(size) + 1) * SECTOR_BYTES);
 	struct stat st;
 
-	if (fstat(c->fd, &st) != 0 || (st.st_size >= edge + (off_t)SECTOR_BYTES && ftruncate(c->fd, edge) != 0) ||
+	if (fstat(c->fd, &st) != 0 || (st.st_size > edge && ftruncate(c->fd, edge) != 0) ||
 	    ftruncate(c->fd, (off_t)backing_size(size)) != 0)
 		return errno;
 	return 0;

@@ -49,6 +49,14 @@ enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why
 /* Closes everything, with the loop stopped.  True if every file is in a sound state, so that the session may be ended cleanly. */
 bool fsys_free(struct fsys *fs);
 
+/*
+ * After an unclean session: starts a thread that looks at every file once and mends it (recover.c).  When everything is sound and synced it calls
+ * resolved(arg), which strikes the unclean sessions off durably and tells whether that worked.  0 or errno; nothing to do is 0.
+ */
+int fsys_recover_start(struct fsys *fs, bool (*resolved)(void *arg), void *arg);
+/* Ends it, finished or not; before fsys_free. */
+void fsys_recover_stop(struct fsys *fs);
+
 extern const struct fuse_lowlevel_ops fsys_ops;
 
 const struct fsys_counters *fsys_counters(const struct fsys *fs);

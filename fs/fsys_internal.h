@@ -28,7 +28,9 @@ struct fsys {
 	bool uring;
 	_Atomic bool unsound;        /* a file could not be brought back into a sound state */
 	uint16_t stamp;              /* of this session */
-	bool any_unclean;            /* is there an unclean session at all */
+	_Atomic bool any_unclean;    /* is there an unclean session that has not been recovered from */
+	_Atomic uint64_t dir_moves;  /* renames of directories */
+	struct recovery *recovery;
 
 	pthread_rwlock_t names;      /* see inode.h */
 	pthread_mutex_t table;       /* all of the following, and what inode.h says */
@@ -38,6 +40,12 @@ struct fsys {
 	unsigned n_dirfds, max_dirfds;
 	struct content *contents;    /* open ones */
 };
+
+/* Is a sector with this stamp of an unclean session? */
+static inline bool stamp_unclean(struct fsys *fs, uint16_t stamp)
+{
+	return fs->any_unclean && session_stamp_unclean(fs->session, stamp);
+}
 
 /* ---- errmap.c ---- */
 int err_to_errno(enum err e);

@@ -383,6 +383,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 	if (rc != 0 && stripped >= 0)
 		dir_unstrip(fs, stripped, id);
 	if (rc == 0) {
+		if (!src || src->type == S_IFDIR || (exchange && (!dst || dst->type == S_IFDIR)))
+			atomic_fetch_add(&fs->dir_moves, 1);
 		if (dst && !exchange && dst != src) {
 			inode_unlinked(fs, dst, m->to_dir, m->to.text, fd);
 			fd = -1;

@@ -62,7 +62,7 @@ static json_t *report_session(const struct mounted *m)
 {
 	json_t *unclean = json_array();
 
-	for (size_t i = 0; unclean && i < m->session->n_unclean; i++)
+	for (size_t i = 0; unclean && !m->session->resolved && i < m->session->n_unclean; i++)
 		json_array_append_new(unclean, json_pack("[I, I]", (json_int_t)m->session->unclean[i].first,
 						       (json_int_t)m->session->unclean[i].last));
 	return json_pack("{s:I, s:b, s:o}", "number", (json_int_t)m->session->number, "read_only", m->read_only,

@@ -205,6 +205,18 @@ static void start_control(struct mounted *m)
 		cli_say("%s", why.text);
 }
 
+/* On the recovery thread.  The key worker of the control thread writes the descriptor, never the state. */
+static bool recovered(void *arg)
+{
+	struct mounted *m = arg;
+	struct err_why why = {0};
+
+	if (session_resolve(m->volume, m->vk, m->session, &why) == ERR_OK)
+		return true;
+	log_line(LOG_WARN, "event=recovery_not_recorded why=\"%s\"", why.text);
+	return false;
+}
+
 static int mount_and_loop(struct mounted *m, struct err_why *why)
 {
 	int code = make_fsys(m, why), ended;
@@ -214,7 +226,10 @@ static int mount_and_loop(struct mounted *m, struct err_why *why)
 		code = serve_attach(m, why);
 		if (code == EXIT_OK) {
 			start_control(m);
+			if (fsys_recover_start(m->fs, recovered, m) != 0)
+				log_line(LOG_WARN, "event=recovery_not_started");
 			code = serve_loop(m, why);
+			fsys_recover_stop(m->fs);
 			control_stop(m->control);
 		}
 		serve_detach(m);

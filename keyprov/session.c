@@ -246,7 +246,19 @@ enum err session_begin(struct volume *v, struct volkeys *vk, bool read_only, str
 
 enum err session_end(struct volume *v, struct volkeys *vk, struct session *s, struct err_why *why)
 {
-	return write_state(v->dirfd, vk, s, false, why);
+	struct session none = {.number = s->number};
+
+	return write_state(v->dirfd, vk, s->resolved ? &none : s, false, why);
+}
+
+enum err session_resolve(struct volume *v, struct volkeys *vk, struct session *s, struct err_why *why)
+{
+	struct session none = {.number = s->number};
+	enum err e = write_state(v->dirfd, vk, &none, true, why);
+
+	if (e == ERR_OK)
+		s->resolved = true;
+	return e;
 }
 
 enum err session_reset(struct volume *v, struct volkeys *vk, struct err_why *why)

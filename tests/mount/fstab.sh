@@ -78,7 +78,7 @@ good umount "$MNT"
 printf '%s %s blobcryptfs ro,uid=12345,gid=12345,umask=077 0 0\n' "$VOL" "$MNT" >"$T/fstab"
 good mount -a -T "$T/fstab"
 mounted_with ro
-[ "$(stat -c '%u %g %a' "$MNT/a")" = "12345 12345 600" ] || fail "uid, gid, umask: $(stat -c '%u %g %a' "$MNT/a")"
+[ "$(stat -c '%u %g %a' "$MNT/a")" = "12345 12345 700" ] || fail "uid, gid, umask: $(stat -c '%u %g %a' "$MNT/a")"
 good umount "$MNT"
 
 # Errors come through mount(8) with their sentence; nofail keeps the others going.
@@ -108,4 +108,4 @@ good umount "$MNT"
 good mount --bind "$VOL" "$VOL" # a path that is a mount point itself
 good mount -t blobcryptfs "$VOL" "$MNT"
 good umount "$MNT"
-good umount "$VOL"
+until_true 20 umount "$VOL" || fail "$VOL stays busy" # as long as the daemon has it

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# TIMEOUT: 120
+# BACKING: ext4 xfs
+# VARIANTS: release asan
+#
+# The disk below gets full: writers get ENOSPC, everything that was acknowledged can be read, space
+# that is freed can be used, and all of it is there after a remount.
+. "$(dirname "$0")/../lib/common.sh"
+
+need_root
+if [ "$BACKING" = xfs ]; then use_backing 320M; else use_backing 64M; fi
+vol_init
+vol_mount
+python3 "$SRC/tests/lib/fill.py" fill "$MNT" "$T/model"
+python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
+vol_remount
+python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
+python3 "$SRC/tests/lib/fill.py" churn "$MNT" "$T/model"
+python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
+check_sound
+vol_remount
+python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
+rm -rf "${MNT:?}"/*
+head -c 20M /dev/urandom >"$T/data"
+cp "$T/data" "$MNT/data"
+cmp "$T/data" "$MNT/data"
+check_sound
+vol_umount
