@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define ASK_SECONDS 5
@@ -58,10 +59,11 @@ static int check_nesting(int dirfd, int mountfd, const char *dir, const char *mo
 static int check_mountpoint(const struct mount_options *o, const char *mountpoint, struct err_why *why)
 {
 	struct mount_info at = {0};
-	struct stat st;
+	struct statfs fs;
 	int rc, code = EXIT_OK;
 
-	if (stat(mountpoint, &st) < 0 && errno == ENOTCONN)
+	/* statfs, since the kernel may still remember what stat asks for */
+	if (statfs(mountpoint, &fs) < 0 && errno == ENOTCONN)
 		return cli_why(why, EXIT_MOUNT_POINT,
 			"At %s is a mount whose daemon has died. Unmount it first: umount %s", mountpoint, mountpoint);
 	if (mounts_at(mountpoint, &at) == ERR_OK && at.is_ours)

@@ -649,8 +649,11 @@ void content_close(struct fsys *fs, struct content *c)
 	pthread_mutex_unlock(&fs->table);
 	if (last) {
 		range_lock(c, &all, 0, SECTORS_ALL, true);
-		if (content_settle(fs, c) != 0)
+		if (content_settle(fs, c) != 0) {
+			/* disk full: the empty file stays without a header, as after a crash, and is told to be all right as then */
 			atomic_store(&fs->unsound, true);
+			fs->any_unclean = true;
+		}
 		range_unlock(c, &all);
 	}
 	pthread_mutex_lock(&fs->table);

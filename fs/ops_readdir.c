@@ -231,6 +231,8 @@ static void read_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, rc);
 	else
 		fuse_reply_buf(req, "", 0);
+	secret_wipe(out, len);
+	secret_wipe(name, sizeof(name));
 	free(out);
 }
 

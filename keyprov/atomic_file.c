@@ -3,6 +3,7 @@
 #include "keyprov/atomic_file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +111,40 @@ enum err atomic_file_replace(
 	if (have_times)
 		times_restore(dirfd, &st);
 	return atomic_file_sync_dir(dirfd, why);
+}
+
+/* In place; false if name is no page of ours yet. */
+static bool overwrite(int dirfd, const char *name, const char page[static ATOMIC_PAGE], enum err *e, struct err_why *why)
+{
+	int fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != ATOMIC_PAGE) {
+		close(fd);
+		return false;
+	}
+	*e = ERR_OK;
+	if (pwrite(fd, page, ATOMIC_PAGE, 0) != (ssize_t)ATOMIC_PAGE || fsync(fd) != 0)
+		*e = write_failed(why, name, errno);
+	close(fd);
+	return true;
+}
+
+enum err atomic_file_page(int dirfd, const char *name, const void *data, size_t len, struct err_why *why)
+{
+	char page[ATOMIC_PAGE];
+	enum err e;
+
+	if (len > sizeof(page))
+		return atomic_file_replace(dirfd, name, data, len, NULL, why);
+	memset(page, ' ', sizeof(page));
+	memcpy(page, data, len);
+	page[sizeof(page) - 1] = '\n';
+	if (overwrite(dirfd, name, page, &e, why))
+		return e;
+	return atomic_file_replace(dirfd, name, page, sizeof(page), NULL, why);
 }
 
 enum err atomic_file_create(int dirfd, const char *name, const void *data, size_t len, struct err_why *why)

@@ -47,13 +47,15 @@ static enum err check_empty(int dirfd, const char *dir, struct err_why *why)
 static enum err make_lock(int dirfd, const char *dir, int *out, struct err_why *why)
 {
 	int fd = openat(dirfd, VOLUME_LOCK, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	char page[ATOMIC_PAGE];
 	int err;
 
 	if (fd < 0 && errno == EEXIST)
 		return err_set(why, ERR_EXISTS, errno, "another init is at work in %.300s", dir);
 	if (fd < 0)
 		return err_set(why, ERR_IO, errno, "can't write to %.300s: %s", dir, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fsync(fd) != 0) {
+	memset(page, ' ', sizeof(page)); /* room for the holder's name, whatever the disk has left by then */
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0 || atomic_file_write_all(fd, page, sizeof(page)) != 0 || fsync(fd) != 0) {
 		err = errno;
 		(void)unlinkat(dirfd, VOLUME_LOCK, 0);
 		close(fd);

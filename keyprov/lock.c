@@ -61,7 +61,12 @@ static enum err write_holder(int fd, const char *mountpoint)
 	if (len == 0 || len >= sizeof(text))
 		return ERR_NOMEM;
 	text[len++] = '\n';
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, len, 0) != (ssize_t)len)
+	/* over the page that init made, so that it works on a full disk */
+	if (len < ATOMIC_PAGE) {
+		memset(text + len, ' ', ATOMIC_PAGE - len);
+		len = ATOMIC_PAGE;
+	}
+	if (pwrite(fd, text, len, 0) != (ssize_t)len || ftruncate(fd, (off_t)len) != 0)
 		return ERR_IO;
 	return ERR_OK;
 }

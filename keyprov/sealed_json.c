@@ -104,6 +104,19 @@ enum err sealed_json_read(int dirfd, const char *name, json_t **out, struct err_
 	return ERR_OK;
 }
 
+enum err sealed_json_write_page(int dirfd, const char *name, const json_t *obj, struct err_why *why)
+{
+	char *text;
+	size_t len;
+	enum err e = dump(obj, JSON_COMPACT, &text, &len);
+
+	if (e != ERR_OK)
+		return err_set(why, e, 0, "out of memory");
+	e = atomic_file_page(dirfd, name, text, len, why);
+	free(text);
+	return e;
+}
+
 enum err sealed_json_write(int dirfd, const char *name, const json_t *obj, bool *replaced, struct err_why *why)
 {
 	char *text;

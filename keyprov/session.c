@@ -139,9 +139,9 @@ static enum err write_state(int dirfd, struct volkeys *vk, const struct session 
 	if (e != ERR_OK)
 		e = err_set(why, e, 0, "can't compute the MAC of " VOLUME_STATE ": %s", err_text(e));
 	else
-		e = sealed_json_write(dirfd, VOLUME_STATE, j, NULL, why);
+		e = sealed_json_write_page(dirfd, VOLUME_STATE, j, why);
 	if (e == ERR_OK)
-		e = sealed_json_write(dirfd, STATE_BACKUP, j, NULL, why);
+		e = sealed_json_write_page(dirfd, STATE_BACKUP, j, why);
 	json_decref(j);
 	return e;
 }

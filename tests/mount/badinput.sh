@@ -123,7 +123,7 @@ case_ "no session state" 4 reset_state mount_
 fresh; flip "$VOL/blobcryptfs.state" 15; flip "$VOL/blobcryptfs.state.bak" 15
 case_ "a damaged session state" 4 reset_state mount_
 fresh; rm "$VOL/blobcryptfs.lock"; mkdir "$VOL/blobcryptfs.lock"
-case_ "a directory as lock file" 4 'lock' mount_
+case_ "a directory as lock file" 12 'lock' mount_
 
 # One damaged copy is mended from the other one.
 for copy in blobcryptfs.json blobcryptfs.json.bak blobcryptfs.state blobcryptfs.state.bak; do
@@ -166,8 +166,8 @@ case_ "a missing key file, given" 6 "$T/nokey" mount_ --managed-key "file:$T/nok
 
 # A passphrase.
 VOL=$T/vol2
-echo "right words" >"$T/right"
-echo "wrong words" >"$T/wrong"
+echo "the right words, long" >"$T/right"
+echo "the wrong words, long" >"$T/wrong"
 chmod 600 "$T/right" "$T/wrong"
 expect 0 "$BCFS" init --managed-key "passphrase:$T/right" "$VOL"
 case_ "a wrong passphrase" 7 passphrase mount_ --managed-key "passphrase:$T/wrong"

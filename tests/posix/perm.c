@@ -177,6 +177,8 @@ void test_directory_permissions(void)
 
 static const mode_t priv_modes[] = {04777, 02777, 06777, 02767, 06767, 04666, 02666, 06666, 02676};
 
+enum { OP_CHOWN_NOTHING = 7 };
+
 static long fd_op(const char *path, int what)
 {
 	long r = -1;
@@ -191,7 +193,7 @@ static long fd_op(const char *path, int what)
 	case 4: r = fallocate(fd, 0, 0, 5000); break;
 	case 5: r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4); break;
 	case 6: r = fchmod(fd, 06755); break;
-	case 7: r = fchown(fd, (uid_t)-1, (gid_t)-1); break;
+	case OP_CHOWN_NOTHING: r = fchown(fd, (uid_t)-1, (gid_t)-1); break;
 	case 8: r = fchown(fd, UID_OWNER, (gid_t)-1); break;
 	case 9: r = write(fd, "", 0); break;
 	case 10: {
@@ -245,8 +247,10 @@ void test_privilege_bits(void)
 				R(put("x", "some text"));
 				R(chown("x", UID_OWNER, GID_OWNER));
 				R(chmod("x", priv_modes[m]));
-				R(setxattr("x", "security.capability", caps_value,
-					sizeof(caps_value), 0));
+				/* A chown of nothing on a file with a capability reaches a FUSE filesystem as the very
+				 * request that drops the capability before a write; told apart only without one. */
+				if (op != OP_CHOWN_NOTHING)
+					R(setxattr("x", "security.capability", caps_value, sizeof(caps_value), 0));
 				ctx("mode %o, descriptor operation %d", priv_modes[m], op);
 				as(w);
 				T(fd_op("x", op));

@@ -196,7 +196,8 @@ static void access_times(void)
 		R(utimensat(AT_FDCWD, "d/full", t, 0));
 		R(utimensat(AT_FDCWD, "d/l", t, AT_SYMLINK_NOFOLLOW));
 		char buf[10];
-		TIMED(i ? "read, atime newer" : "read, atime older", read_some("d/f"), true, "d/f");
+		/* not of a file: a read that the page cache serves is not known to a FUSE filesystem, which then has no
+		 * access time to set (the kernel marks every FUSE inode as S_NOATIME) */
 		TIMED(i ? "list, atime newer" : "list, atime older", list("d/full"), true, "d/full");
 		TIMED(i ? "readlink, atime newer" : "readlink, atime older", readlink("d/l", buf, 5), true, "d/l");
 	}
