@@ -7,6 +7,7 @@ import json
 import os
 import random
 import sys
+import time
 
 TOP, MODEL = sys.argv[2], sys.argv[3]
 r = random.Random(11)
@@ -88,17 +89,37 @@ def check():
             sys.exit(f"FAIL: behind the acknowledged {size} bytes of {name} is what nobody wrote")
 
 
+def wait_for_room():
+    """What was removed is free below as soon as the kernel has told the daemon to forget it: soon, but not at once."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            os.close(os.open(f"{TOP}/probe", os.O_WRONLY | os.O_CREAT, 0o600))
+            with open(f"{TOP}/probe", "wb") as f:
+                f.write(b"p" * 9000)
+            break
+        except OSError as e:
+            if e.errno != errno.ENOSPC or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
+    os.unlink(f"{TOP}/probe")
+
+
 def churn():
     """Deletes some and fills again, several times."""
     model = json.load(open(MODEL))
     for turn in range(4):
-        for name in r.sample(sorted(model), max(1, len(model) // 3)):
+        freed = 0
+        for name in r.sample(sorted(model), len(model)):
+            if freed > 2 << 20 and len(model) < 20:
+                break
+            freed += model.pop(name)[1]
             os.unlink(f"{TOP}/{name}")
-            del model[name]
+        wait_for_room()
         for i in range(50):
             name = f"turn{turn}.{i}"
             step = r.choice((50, 4000, 4064, 70000))
-            size, full = fill_one(name, step, 1 << 20)
+            size, full = fill_one(name, step, min(1 << 20, 1000 * step))
             if size is not None:
                 model[name] = [step, size]
             if full:

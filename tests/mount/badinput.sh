@@ -233,7 +233,12 @@ fill()
 }
 fill
 VOL=$T/small/vol
-case_ "mount on a full disk" 12 "$VOL" mount_
+# A full disk can be mounted, since that is how to make room.
+expect 0 mount_
+head -c 100000 /dev/zero >"$MNT/more" 2>"$T/err" && wrong "a write on a full disk succeeded"
+grep -q 'No space left' "$T/err" || wrong "a write on a full disk: $(cat "$T/err")"
+rm -f "$MNT/more"
+expect 0 "$BCFS" umount "$MNT"
 mkdir "$T/small/vol2"
 files=$(ls -A "$KEYS")
 case_ "init on a full disk" 12 "$T/small/vol2" "$BCFS" init --managed-key "store:$KEYS" "$T/small/vol2"

@@ -14,7 +14,14 @@ vol_init
 vol_mount
 python3 "$SRC/tests/lib/fill.py" fill "$MNT" "$T/model"
 python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
-vol_remount
+# There may be no room for the header of a file that was made and not written: then the daemon says so
+# and leaves the session open.
+rc=0
+"$BCFS" umount "$MNT" >>"$LOG/umount.log" 2>&1 || fail "umount: $(tail -n 3 "$LOG/umount.log")"
+wait "$DAEMON" || rc=$?
+[ "$rc" = 0 ] || { [ "$rc" = 12 ] && grep -q 'Not everything could be brought to disk' "$LOG/daemon.log"; } ||
+	fail "the daemon ended with $rc: $(tail -n 3 "$LOG/daemon.log")"
+vol_mount
 python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"
 python3 "$SRC/tests/lib/fill.py" churn "$MNT" "$T/model"
 python3 "$SRC/tests/lib/fill.py" check "$MNT" "$T/model"

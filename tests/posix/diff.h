@@ -111,6 +111,7 @@ void test_links(void);
 void test_open(void);
 void test_times(void);
 void test_data(void);
+void test_limits(void);
 void test_unlinked(void);
 void test_xattrs(void);
 void test_acls(void);

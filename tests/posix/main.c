@@ -23,6 +23,7 @@ static const struct {
 	{"open", test_open},
 	{"times", test_times},
 	{"data", test_data},
+	{"limits", test_limits},
 	{"unlinked", test_unlinked},
 	{"xattrs", test_xattrs},
 	{"acls", test_acls},
