@@ -59,7 +59,8 @@ BASE_CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=318
   -DBLOBCRYPTFS_FIPS_DIR_BUILD='"$(abspath $(FIPS_DIR))"' \
   -DBLOBCRYPTFS_FIPS_DIR_INSTALL='"$(abspath $(FIPS_DIR_INSTALL))"'
 BASE_CFLAGS := -std=gnu17 -pthread -fPIE -fstack-protector-strong
-BASE_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed
+# free() is ours: see crypto/wipe_free.c
+BASE_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,--wrap=free
 
 HARDENING := -fstack-clash-protection -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
 HARDENING_KEYS := -fzero-call-used-regs=used-gpr

@@ -8,7 +8,6 @@
 #include "fs/mounts.h"
 #include "fs/report.h"
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,8 +254,6 @@ static void prepare_process(void)
 	struct rlimit files;
 	sigset_t handled;
 
-	/* Request buffers, which libfuse frees without wiping them, go back to the kernel at once instead of into an arena. */
-	mallopt(M_MMAP_THRESHOLD, 64 << 10);
 	umask(0); /* the kernel has applied the caller's */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max; /* directories are kept open */

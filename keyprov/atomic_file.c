@@ -13,12 +13,31 @@
 
 #define TMP_NAME_MAX 300
 
+/* The path of (dirfd, name) for a message. */
+struct where {
+	char text[320];
+};
+
+static struct where where(int dirfd, const char *name)
+{
+	char proc[64], dir[200];
+	struct where w;
+	ssize_t n;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", dirfd);
+	n = readlink(proc, dir, sizeof(dir) - 1);
+	dir[n > 0 ? n : 0] = '\0';
+	snprintf(w.text, sizeof(w.text), "%s%s%.100s", dir, n > 0 ? "/" : "", name);
+	return w;
+}
+
 /* A read-only filesystem has a remedy of its own, so it gets a sentence of its own. */
-static enum err write_failed(struct err_why *why, const char *name, int err)
+static enum err write_failed(struct err_why *why, int dirfd, const char *name, int err)
 {
 	if (err == EROFS)
-		return err_set(why, ERR_IO, err, "can't write %s: the filesystem is read-only; mount with -o ro", name);
-	return err_set(why, ERR_IO, err, "can't write %s: %s", name, strerror(err));
+		return err_set(why, ERR_IO, err, "can't write %s: the filesystem is read-only; mount with -o ro",
+			where(dirfd, name).text);
+	return err_set(why, ERR_IO, err, "can't write %s: %s", where(dirfd, name).text, strerror(err));
 }
 
 int atomic_file_write_all(int fd, const void *data, size_t len)
@@ -56,10 +75,10 @@ static enum err write_temp(
 	int fd, err = 0;
 
 	if (unlinkat(dirfd, tmp, 0) != 0 && errno != ENOENT)
-		return write_failed(why, name, errno);
+		return write_failed(why, dirfd, name, errno);
 	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return write_failed(why, name, errno);
+		return write_failed(why, dirfd, name, errno);
 	if (atomic_file_write_all(fd, data, len) != 0 || fsync(fd) != 0)
 		err = errno;
 	if (close(fd) != 0 && err == 0)
@@ -67,7 +86,7 @@ static enum err write_temp(
 	if (err == 0)
 		return ERR_OK;
 	(void)unlinkat(dirfd, tmp, 0); /* the first error is the one to tell */
-	return write_failed(why, name, err);
+	return write_failed(why, dirfd, name, err);
 }
 
 static enum err temp_name(const char *name, char tmp[static TMP_NAME_MAX])
@@ -104,7 +123,7 @@ enum err atomic_file_replace(
 		int err = errno;
 
 		(void)unlinkat(dirfd, tmp, 0);
-		return write_failed(why, name, err);
+		return write_failed(why, dirfd, name, err);
 	}
 	if (replaced)
 		*replaced = true;
@@ -127,7 +146,7 @@ static bool overwrite(int dirfd, const char *name, const char page[static ATOMIC
 	}
 	*e = ERR_OK;
 	if (pwrite(fd, page, ATOMIC_PAGE, 0) != (ssize_t)ATOMIC_PAGE || fsync(fd) != 0)
-		*e = write_failed(why, name, errno);
+		*e = write_failed(why, dirfd, name, errno);
 	close(fd);
 	return true;
 }
@@ -164,7 +183,7 @@ enum err atomic_file_create(int dirfd, const char *name, const void *data, size_
 		(void)unlinkat(dirfd, tmp, 0);
 		if (err == EEXIST)
 			return err_set(why, ERR_EXISTS, err, "%s exists already", name);
-		return write_failed(why, name, err);
+		return write_failed(why, dirfd, name, err);
 	}
 	(void)unlinkat(dirfd, tmp, 0); /* a left-over is harmless, and the next writer removes it */
 	return atomic_file_sync_dir(dirfd, why);
@@ -181,12 +200,12 @@ static enum err read_open(int dirfd, const char *name, size_t cap, int *out, str
 	if (fd < 0 && errno == ELOOP)
 		return err_set(why, ERR_CORRUPT, 0, "%s is a symbolic link instead of a file", name);
 	if (fd < 0)
-		return err_set(why, ERR_IO, errno, "can't open %s: %s", name, strerror(errno));
+		return err_set(why, ERR_IO, errno, "can't open %s: %s", where(dirfd, name).text, strerror(errno));
 	if (fstat(fd, &st) != 0) {
 		int err = errno;
 
 		close(fd);
-		return err_set(why, ERR_IO, err, "can't stat %s: %s", name, strerror(err));
+		return err_set(why, ERR_IO, err, "can't stat %s: %s", where(dirfd, name).text, strerror(err));
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)cap) {
 		close(fd);
@@ -217,7 +236,7 @@ enum err atomic_file_read(int dirfd, const char *name, size_t cap, char **out, s
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			e = err_set(why, ERR_IO, errno, "can't read %s: %s", name, strerror(errno));
+			e = err_set(why, ERR_IO, errno, "can't read %s: %s", where(dirfd, name).text, strerror(errno));
 			break;
 		}
 		if (n == 0)
@@ -242,7 +261,7 @@ enum err atomic_file_remove(int dirfd, const char *name, struct err_why *why)
 	if (unlinkat(dirfd, name, 0) != 0) {
 		if (errno == ENOENT)
 			return ERR_OK;
-		return err_set(why, ERR_IO, errno, "can't remove %s: %s", name, strerror(errno));
+		return err_set(why, ERR_IO, errno, "can't remove %s: %s", where(dirfd, name).text, strerror(errno));
 	}
 	return atomic_file_sync_dir(dirfd, why);
 }

@@ -69,20 +69,23 @@ for victim in postmaster daemon; do
 	until_true 30 moved || fail "pgbench makes no progress"
 	committed=$(history)
 	master=$(head -n 1 "$MNT/data/postmaster.pid")
+	pgrep -P "$master" >"$T/servers"
 	if [ "$victim" = postmaster ]; then
 		kill -9 "$master"
 	else
 		kill -9 "$DAEMON"
 		kill -9 "$master"
 	fi
+	# Most see that the postmaster is gone and end; one that waits for a lock of a dead one does not.
+	while read -r pid; do
+		kill -9 "$pid" 2>/dev/null || true
+	done <"$T/servers"
 	wait "$client" || true
-	# The other processes see that the postmaster is gone and end.
 	none_left()
 	{
-		! pgrep -u "$user" -f "postgres" >/dev/null
+		! pgrep -F "$T/servers" >/dev/null 2>&1
 	}
-	pkill -9 -u "$user" -P 1 2>/dev/null || true
-	until_true 30 none_left || fail "processes of PostgreSQL are left: $(pgrep -a -u "$user")"
+	until_true 30 none_left || fail "processes of PostgreSQL are left: $(pgrep -a -F "$T/servers")"
 	if [ "$victim" = daemon ]; then
 		wait "$DAEMON" || true
 		umount -l "$MNT"
