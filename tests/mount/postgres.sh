@@ -83,9 +83,12 @@ for victim in postmaster daemon; do
 	wait "$client" || true
 	none_left()
 	{
-		! pgrep -F "$T/servers" >/dev/null 2>&1
+		local pid
+		while read -r pid; do
+			! kill -0 "$pid" 2>/dev/null || return 1
+		done <"$T/servers"
 	}
-	until_true 30 none_left || fail "processes of PostgreSQL are left: $(pgrep -a -F "$T/servers")"
+	until_true 30 none_left || fail "processes of PostgreSQL are left"
 	if [ "$victim" = daemon ]; then
 		wait "$DAEMON" || true
 		umount -l "$MNT"
