@@ -579,7 +579,7 @@ int content_settle(struct fsys *fs, struct content *c)
  * not ask for (a file of mode 0200): lend it to ourselves for the moment of the open. */
 static int open_backing(struct fsys *fs, struct inode *i, bool write)
 {
-	int flags = write ? O_RDWR : O_RDONLY;
+	int flags = (write ? O_RDWR : O_RDONLY) | O_NONBLOCK; /* should somebody have put a FIFO there */
 	int fd = inode_open(fs, i, flags), path;
 	char proc[PROC_FD_PATH];
 	struct stat st;

@@ -93,13 +93,47 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* ---- making ---- */
 
+/* An owner may do things to a file or directory below that its mode forbids to us, who do it for him: lends u+rwx.  True if it did. */
+static bool lend(int fd, const struct stat *st)
+{
+	char proc[PROC_FD_PATH];
+
+	return st->st_uid == geteuid() && (st->st_mode & S_IRWXU) != S_IRWXU &&
+	       chmod(proc_fd(proc, fd), (st->st_mode & 07777) | S_IRWXU) == 0;
+}
+
+static void give_back(int fd, const struct stat *st)
+{
+	char proc[PROC_FD_PATH];
+
+	(void)!chmod(proc_fd(proc, fd), st->st_mode & 07777);
+}
+
+/* Opens a regular file just made, whatever its mode. */
+static int open_new_file(struct inode *dir, const char *enc)
+{
+	int fd = openat(dir->dirfd, enc, O_RDWR | O_NOFOLLOW | O_CLOEXEC), path;
+	struct stat st;
+
+	if (fd >= 0 || errno != EACCES)
+		return fd;
+	path = openat(dir->dirfd, enc, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (path >= 0 && fstat(path, &st) == 0 && lend(path, &st)) {
+		fd = openat(dir->dirfd, enc, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+		give_back(path, &st);
+	}
+	if (path >= 0)
+		close(path);
+	return fd;
+}
+
 /* A regular file without content gets its header at once: nobody may ever open it. */
 static int settle_new_file(struct fsys *fs, struct inode *dir, const char *enc)
 {
 	struct content *c;
 	struct inode *i;
 	struct stat st;
-	int fd = openat(dir->dirfd, enc, O_RDWR | O_NOFOLLOW | O_CLOEXEC), rc;
+	int fd = open_new_file(dir, enc), rc;
 
 	if (fd < 0)
 		return errno;
@@ -132,13 +166,11 @@ static int make_dir(struct fsys *fs, struct inode *dir, const char *enc, mode_t 
 	fd = openat(dir->dirfd, enc, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	rc = fd < 0 ? errno : dir_id_make(fs, fd, id, true);
 	if (rc == EACCES && fd >= 0) {
-		/* our own directory, made without write permission for us: lend it for the moment */
-		char proc[PROC_FD_PATH];
 		struct stat st;
 
-		if (fstat(fd, &st) == 0 && chmod(proc_fd(proc, fd), 0700) == 0) {
+		if (fstat(fd, &st) == 0 && lend(fd, &st)) {
 			rc = dir_id_make(fs, fd, id, true);
-			(void)!chmod(proc, st.st_mode & 07777);
+			give_back(fd, &st);
 		}
 	}
 	if (fd >= 0)
@@ -223,17 +255,23 @@ static void drop_victim(struct fsys *fs, struct inode *dir, const char *enc, str
 static int dir_strip(struct fsys *fs, int dirfd, const char *enc, int *fd, uint8_t id[static ID_BYTES])
 {
 	struct stat st;
+	bool lent;
 	int rc;
 
 	*fd = openat(dirfd, enc, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*fd < 0)
 		return errno;
-	rc = dir_is_empty(*fd);
+	rc = fstat(*fd, &st) == 0 ? 0 : errno;
+	lent = rc == 0 && !fs->privileged && lend(*fd, &st);
 	if (rc == 0)
-		rc = fstat(*fd, &st) == 0 ? dir_id_load(fs, *fd, &st, id) : errno;
+		rc = dir_is_empty(*fd);
+	if (rc == 0)
+		rc = dir_id_load(fs, *fd, &st, id);
 	if (rc == 0 && unlinkat(*fd, DIR_ID_LINK, 0) != 0 && errno != ENOENT)
 		rc = errno;
 	if (rc != 0) {
+		if (lent)
+			give_back(*fd, &st);
 		close(*fd);
 		*fd = -1;
 	}
@@ -369,7 +407,7 @@ static int do_rename(struct fsys *fs, struct move *m)
 	struct stat st;
 
 	rc = hold_victim(fs, m->to_dir, m->to.text, &dst, &fd);
-	if (rc == 0 && !exchange && !(m->flags & RENAME_NOREPLACE) &&
+	if (rc == 0 && !exchange && !(m->flags & RENAME_NOREPLACE) && (!src || src->type == S_IFDIR) &&
 	    fstatat(m->to_dir->dirfd, m->to.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
 	    fstatat(m->from_dir->dirfd, m->from.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
 		rc = dir_strip(fs, m->to_dir->dirfd, m->to.text, &stripped, id);
