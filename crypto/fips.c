@@ -7,6 +7,7 @@
  */
 #include "crypto/fips.h"
 
+#include <limits.h>
 #include <openssl/conf.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -15,7 +16,6 @@
 #include <openssl/params.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,13 +31,15 @@
 #define BLOBCRYPTFS_FIPS_DIR_BUILD ""
 #endif
 
-#define REMEDY "run \"make setup\", install Debian's openssl-provider-fips, or give --fips-dir"
+#define REMEDY                                                                                                         \
+	"run \"make setup\", or give --fips-dir DIR with a fips.so and the fipsmodule.cnf that \"openssl "             \
+	"fipsinstall\" makes"
 #define PATH_BYTES 4096
 #define PROPS_FIPS "fips=yes"
 
 struct place {
-	char module[PATH_BYTES];  /* .../fips.so */
-	char conf[PATH_BYTES];    /* .../fipsmodule.cnf: the module's checksum */
+	char module[PATH_BYTES]; /* .../fips.so */
+	char conf[PATH_BYTES];	 /* .../fipsmodule.cnf: the module's checksum */
 };
 
 /* OpenSSL's reason for its last error; the queue is emptied. */
@@ -110,14 +112,15 @@ static enum err load_module(struct fips *f, const struct place *p, struct err_wh
 	int n;
 
 	if (!path_is_plain(p->module) || !path_is_plain(p->conf))
-		return err_set(why, ERR_FIPS, 0,
-			       "the FIPS directory must be an absolute path without quotes, $, #, ; or \\");
+		return err_set(
+			why, ERR_FIPS, 0, "the FIPS directory must be an absolute path without quotes, $, #, ; or \\");
 	n = snprintf(text, sizeof(text),
-		     "config_diagnostics = 1\nopenssl_conf = init\n.include = %s\n"
-		     "[fips_sect]\nmodule = %s\n[base_sect]\nactivate = 1\n"
-		     "[providers]\nfips = fips_sect\nbase = base_sect\n"
-		     "[algorithms]\ndefault_properties = fips=yes\n"
-		     "[init]\nproviders = providers\nalg_section = algorithms\n", p->conf, p->module);
+		"config_diagnostics = 1\nopenssl_conf = init\n.include = %s\n"
+		"[fips_sect]\nmodule = %s\n[base_sect]\nactivate = 1\n"
+		"[providers]\nfips = fips_sect\nbase = base_sect\n"
+		"[algorithms]\ndefault_properties = fips=yes\n"
+		"[init]\nproviders = providers\nalg_section = algorithms\n",
+		p->conf, p->module);
 	if (n < 0 || (size_t)n >= sizeof(text))
 		return ERR_BUG;
 	bio = BIO_new_mem_buf(text, n);
@@ -129,8 +132,8 @@ static enum err load_module(struct fips *f, const struct place *p, struct err_wh
 		 EVP_default_properties_is_fips_enabled(f->libctx) == 1)
 		e = ERR_OK;
 	if (e != ERR_OK)
-		err_set(why, e, 0, "the FIPS provider %.150s could not be started (%.80s): " REMEDY,
-			p->module, openssl_reason());
+		err_set(why, e, 0, "the FIPS provider %.150s could not be started (%.80s): " REMEDY, p->module,
+			openssl_reason());
 	NCONF_free(conf);
 	BIO_free(bio);
 	return e;
@@ -173,7 +176,7 @@ static enum err examine(struct fips *f, struct err_why *why)
 		return err_set(why, ERR_FIPS, 0, "AES-256-GCM does not come from the FIPS provider: " REMEDY);
 	if (f->is_fips && OSSL_PROVIDER_self_test(p) != 1)
 		return err_set(why, ERR_FIPS, 0, "the self-test of the FIPS provider failed (%.80s): " REMEDY,
-			       openssl_reason());
+			openssl_reason());
 	return ERR_OK;
 }
 
@@ -298,8 +301,8 @@ enum err fips_kbkdf_derive(EVP_KDF_CTX *k, const void *ctx, size_t ctx_len, uint
 	return ERR_BUG;
 }
 
-enum err fips_kbkdf(const struct fips *f, const uint8_t *key, size_t key_len, const char *label,
-		    const void *ctx, size_t ctx_len, uint8_t *out, size_t out_len)
+enum err fips_kbkdf(const struct fips *f, const uint8_t *key, size_t key_len, const char *label, const void *ctx,
+	size_t ctx_len, uint8_t *out, size_t out_len)
 {
 	EVP_KDF_CTX *k = NULL;
 	enum err e = fips_kbkdf_new(f, key, key_len, label, &k);
@@ -314,7 +317,7 @@ enum err fips_kbkdf(const struct fips *f, const uint8_t *key, size_t key_len, co
 }
 
 enum err fips_pbkdf2(const struct fips *f, const char *pass, size_t pass_len, const uint8_t *salt, size_t salt_len,
-		     unsigned rounds, uint8_t *out, size_t out_len)
+	unsigned rounds, uint8_t *out, size_t out_len)
 {
 	EVP_KDF_CTX *k = EVP_KDF_CTX_new(f->pbkdf2);
 	const OSSL_PARAM params[] = {
@@ -355,7 +358,7 @@ enum err fips_hmac_new(const struct fips *f, const uint8_t *key, size_t key_len,
 }
 
 enum err fips_hmac(const struct fips *f, const uint8_t *key, size_t key_len, const struct piece *in, size_t n,
-		   uint8_t out[static 32])
+	uint8_t out[static 32])
 {
 	EVP_MAC_CTX *m = NULL;
 	size_t len = 0;
@@ -381,8 +384,8 @@ enum err fips_sha256(const struct fips *f, const void *in, size_t len, uint8_t o
 	return ERR_BUG;
 }
 
-enum err fips_wrap(const struct fips *f, const struct secret *kek, const struct secret *in,
-		   uint8_t *out, size_t cap, size_t *out_len)
+enum err fips_wrap(const struct fips *f, const struct secret *kek, const struct secret *in, uint8_t *out, size_t cap,
+	size_t *out_len)
 {
 	size_t need = (secret_len(in) + 7) / 8 * 8 + 8;
 	EVP_CIPHER_CTX *c;
@@ -395,7 +398,7 @@ enum err fips_wrap(const struct fips *f, const struct secret *kek, const struct 
 	if (!c)
 		return ERR_NOMEM;
 	if (EVP_EncryptInit_ex2(c, f->kwp, secret_view(kek), NULL, NULL) == 1 &&
-	    EVP_EncryptUpdate(c, out, &n, secret_view(in), (int)secret_len(in)) == 1 && (size_t)n == need)
+		EVP_EncryptUpdate(c, out, &n, secret_view(in), (int)secret_len(in)) == 1 && (size_t)n == need)
 		e = ERR_OK;
 	EVP_CIPHER_CTX_free(c);
 	if (e == ERR_OK)
@@ -405,8 +408,7 @@ enum err fips_wrap(const struct fips *f, const struct secret *kek, const struct 
 	return e;
 }
 
-enum err fips_unwrap(const struct fips *f, const struct secret *kek, const uint8_t *in, size_t len,
-		     struct secret **out)
+enum err fips_unwrap(const struct fips *f, const struct secret *kek, const uint8_t *in, size_t len, struct secret **out)
 {
 	struct secret *whole = NULL, *s = NULL;
 	EVP_CIPHER_CTX *c = NULL;

@@ -24,36 +24,36 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
-#define POISON(p, len) __asan_poison_memory_region((p), (len))
+#define POISON(p, len)	 __asan_poison_memory_region((p), (len))
 #define UNPOISON(p, len) __asan_unpoison_memory_region((p), (len))
 #else
-#define POISON(p, len) ((void)(p), (void)(len))
+#define POISON(p, len)	 ((void)(p), (void)(len))
 #define UNPOISON(p, len) ((void)(p), (void)(len))
 #endif
 
-#define PAGE 4096u
-#define FIRST_ARENA_PAGES 128u  /* 512 KiB: one provider and its algorithms */
-#define ARENA_PAGES 256u        /* 1 MiB */
-#define MAX_ARENAS 256u
-#define MAX_CHUNKS 1024u
-#define SMALL_MAX 2048u
-#define RUN_MAX 65536u
-#define NONE UINT32_MAX
+#define PAGE		  4096u
+#define FIRST_ARENA_PAGES 128u /* 512 KiB: one provider and its algorithms */
+#define ARENA_PAGES	  256u /* 1 MiB */
+#define MAX_ARENAS	  256u
+#define MAX_CHUNKS	  1024u
+#define SMALL_MAX	  2048u
+#define RUN_MAX		  65536u
+#define NONE		  UINT32_MAX
 
-static const uint16_t class_size[] = { 16,  32,  48,  64,  80,  96,   112,  128,  160,  192, 224,
-				       256, 320, 384, 448, 512, 640, 768, 1024, 1344, 2048 };
+static const uint16_t class_size[] = {
+	16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024, 1344, 2048};
 #define CLASSES (sizeof(class_size) / sizeof(class_size[0]))
 
 enum page_kind { PAGE_FREE = 0, PAGE_SLAB, PAGE_RUN, PAGE_TAIL };
 
 struct page {
 	enum page_kind kind;
-	uint8_t cls;            /* PAGE_SLAB */
-	uint16_t blocks, used;  /* PAGE_SLAB */
-	uint32_t pages;         /* of this slab or run */
-	uint32_t head;          /* PAGE_TAIL: first page of the slab or run */
-	uint64_t free[4];       /* PAGE_SLAB: one bit per free block */
-	uint32_t next, prev;    /* slabs with a free block: global page numbers, see page_at() */
+	uint8_t cls;	       /* PAGE_SLAB */
+	uint16_t blocks, used; /* PAGE_SLAB */
+	uint32_t pages;	       /* of this slab or run */
+	uint32_t head;	       /* PAGE_TAIL: first page of the slab or run */
+	uint64_t free[4];      /* PAGE_SLAB: one bit per free block */
+	uint32_t next, prev;   /* slabs with a free block: global page numbers, see page_at() */
 };
 
 struct arena {
@@ -67,13 +67,13 @@ static struct {
 	bool started, stopped;
 	struct arena *arena[MAX_ARENAS];
 	uint32_t arenas;
-	uint32_t partial[CLASSES];  /* first slab with a free block, NONE if none */
+	uint32_t partial[CLASSES]; /* first slab with a free block, NONE if none */
 	struct {
 		void *p;
 		size_t len;
-	} chunk[MAX_CHUNKS];        /* large allocations made through locked_alloc() */
+	} chunk[MAX_CHUNKS]; /* large allocations made through locked_alloc() */
 	struct locked_stats stats;
-} heap = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+} heap = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* Page numbers are global: arena index * ARENA_PAGES + page in it. */
 static struct page *page_at(uint32_t n)
@@ -195,9 +195,9 @@ static uint32_t run_take(uint32_t want, enum page_kind kind)
 		at = run_find(a, want);
 		if (at == NONE)
 			continue;
-		a->page[at] = (struct page){ .kind = kind, .pages = want, .next = NONE, .prev = NONE };
+		a->page[at] = (struct page){.kind = kind, .pages = want, .next = NONE, .prev = NONE};
 		for (uint32_t k = 1; k < want; k++)
-			a->page[at + k] = (struct page){ .kind = PAGE_TAIL, .head = at };
+			a->page[at + k] = (struct page){.kind = PAGE_TAIL, .head = at};
 		a->free_pages -= want;
 		return i * ARENA_PAGES + at;
 	}
@@ -501,7 +501,7 @@ void *locked_realloc(void *p, size_t len)
 		goto out;
 	}
 	new = alloc_locked(len, false);
-	if (new && p) {
+	if (new &&p) {
 		UNPOISON(p, have);
 		memcpy(new, p, have < len ? have : len);
 		free_locked(p);

@@ -5,8 +5,8 @@
  * Threads: all functions may be called from any thread, except locked_stop().
  */
 #pragma once
-#include <stddef.h>
 #include "crypto/err.h"
+#include <stddef.h>
 
 #define SECRET_MAX ((size_t)1 << 24)
 

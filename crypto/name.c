@@ -10,15 +10,15 @@
 
 #include "crypto/volkeys_internal.h"
 
-#define PURPOSE_NAME 1
+#define PURPOSE_NAME	   1
 #define PURPOSE_XATTR_NAME 3
 
-#define BLOCK 16u
-#define PADDED_MAX 256u           /* a name of 255 bytes, padded */
-#define SHORT_PADDED_MAX 160u     /* more would not fit a component of 255 characters */
-#define XATTR_TEXT_MAX 200u
-#define HASH_TEXT 44u             /* base64url of 32 bytes, with NUL */
-#define BLOB_MAX ((size_t)1 << 24)
+#define BLOCK		 16u
+#define PADDED_MAX	 256u /* a name of 255 bytes, padded */
+#define SHORT_PADDED_MAX 160u /* more would not fit a component of 255 characters */
+#define XATTR_TEXT_MAX	 200u
+#define HASH_TEXT	 44u /* base64url of 32 bytes, with NUL */
+#define BLOB_MAX	 ((size_t)1 << 24)
 
 struct siv_job {
 	uint8_t purpose;
@@ -47,7 +47,8 @@ enum err b64_decode(const char *in, size_t len, uint8_t *out, size_t cap, size_t
 	for (size_t i = 0; i < len; i++)
 		clean = clean && (in[i] & 0x80) == 0;
 	/* Fails on foreign characters, surplus bits and a full buffer; no end pointer: all of it has to be used. */
-	if (!clean || sodium_base642bin(out, cap, in, len, NULL, &n, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0) {
+	if (!clean ||
+		sodium_base642bin(out, cap, in, len, NULL, &n, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0) {
 		secret_wipe(out, cap);
 		return ERR_CORRUPT;
 	}
@@ -59,7 +60,7 @@ enum err b64_decode(const char *in, size_t len, uint8_t *out, size_t cap, size_t
 static enum err siv_iv(struct siv *k, const struct siv_job *j, const uint8_t *plain, uint8_t iv[static IV_BYTES])
 {
 	size_t ctx_len = j->context[0].len + j->context[1].len, n = 0;
-	uint8_t head[3 + ID_BYTES] = { j->purpose, (uint8_t)(ctx_len >> 8), (uint8_t)ctx_len };
+	uint8_t head[3 + ID_BYTES] = {j->purpose, (uint8_t)(ctx_len >> 8), (uint8_t)ctx_len};
 	size_t head_len = 3;
 	uint8_t mac[MAC_BYTES];
 	bool ok;
@@ -90,8 +91,8 @@ static enum err ctr_run(EVP_CIPHER_CTX *c, const uint8_t *iv, const uint8_t *in,
 
 	if (len == 0)
 		return ERR_OK;
-	if (EVP_EncryptInit_ex2(c, NULL, NULL, iv, NULL) != 1 ||
-	    EVP_EncryptUpdate(c, out, &n, in, (int)len) != 1 || (size_t)n != len)
+	if (EVP_EncryptInit_ex2(c, NULL, NULL, iv, NULL) != 1 || EVP_EncryptUpdate(c, out, &n, in, (int)len) != 1 ||
+		(size_t)n != len)
 		return ERR_BUG;
 	return ERR_OK;
 }
@@ -137,13 +138,13 @@ static enum err siv_open(struct siv *k, const struct siv_job *j, const uint8_t i
 
 /* raw: room for IV_BYTES + PADDED_MAX; gets iv | ciphertext of the padded name. */
 static enum err padded_seal(struct volkeys *vk, uint8_t purpose, const uint8_t *dir_id, const char *name, size_t len,
-			    uint8_t *raw, size_t *raw_len)
+	uint8_t *raw, size_t *raw_len)
 {
 	uint8_t plain[PADDED_MAX];
 	size_t padded = (len + BLOCK - 1) / BLOCK * BLOCK;
 	const struct siv_job job = {
 		.purpose = purpose,
-		.context = { { dir_id, dir_id ? ID_BYTES : 0 } },
+		.context = {{dir_id, dir_id ? ID_BYTES : 0}},
 		.in = plain,
 		.len = padded,
 		.out = raw + IV_BYTES,
@@ -179,12 +180,12 @@ static size_t padded_length(const uint8_t *plain, size_t padded)
 
 /* out: at least 256 bytes. */
 static enum err padded_open(struct volkeys *vk, uint8_t purpose, const uint8_t *dir_id, const char *enc, size_t enc_len,
-			    char *out, size_t *out_len)
+	char *out, size_t *out_len)
 {
 	uint8_t raw[IV_BYTES + PADDED_MAX], plain[PADDED_MAX];
 	struct siv_job job = {
 		.purpose = purpose,
-		.context = { { dir_id, dir_id ? ID_BYTES : 0 } },
+		.context = {{dir_id, dir_id ? ID_BYTES : 0}},
 		.in = raw + IV_BYTES,
 		.out = plain,
 	};
@@ -230,8 +231,8 @@ static enum err hash_text(struct volkeys *vk, char letter, const uint8_t *raw, s
 	return ERR_OK;
 }
 
-enum err name_seal(struct volkeys *vk, const uint8_t dir_id[static ID_BYTES], const char *name, size_t len,
-		   struct enc_name *out)
+enum err name_seal(
+	struct volkeys *vk, const uint8_t dir_id[static ID_BYTES], const char *name, size_t len, struct enc_name *out)
 {
 	uint8_t raw[IV_BYTES + PADDED_MAX];
 	size_t raw_len = 0;
@@ -257,7 +258,7 @@ enum err name_seal(struct volkeys *vk, const uint8_t dir_id[static ID_BYTES], co
 }
 
 enum err name_open(struct volkeys *vk, const uint8_t dir_id[static ID_BYTES], const char *enc, size_t enc_len,
-		   char *out, size_t *out_len)
+	char *out, size_t *out_len)
 {
 	enum err e = padded_open(vk, PURPOSE_NAME, dir_id, enc, enc_len, out, out_len);
 
@@ -283,7 +284,7 @@ enum err name_long_matches(struct volkeys *vk, const char *entry, const char *si
 /* id | first 16 bytes of HMAC(id) */
 static enum err dirid_raw(struct volkeys *vk, const uint8_t *id, uint8_t out[static 2 * ID_BYTES])
 {
-	const struct piece piece = { id, ID_BYTES };
+	const struct piece piece = {id, ID_BYTES};
 	uint8_t mac[MAC_BYTES];
 	struct bench *b = NULL;
 	enum err e = bench_get(vk, &b);
@@ -327,12 +328,12 @@ enum err dirid_decode(struct volkeys *vk, const char *text, size_t len, uint8_t 
 	return ERR_OK;
 }
 
-enum err blob_seal(struct volkeys *vk, enum blob_purpose purpose, const void *ctx, size_t ctx_len,
-		   const void *in, size_t len, uint8_t *out)
+enum err blob_seal(struct volkeys *vk, enum blob_purpose purpose, const void *ctx, size_t ctx_len, const void *in,
+	size_t len, uint8_t *out)
 {
 	const struct siv_job job = {
 		.purpose = (uint8_t)purpose,
-		.context = { { out, ID_BYTES }, { ctx, ctx_len } },
+		.context = {{out, ID_BYTES}, {ctx, ctx_len}},
 		.in = in,
 		.len = len,
 		.out = out + BLOB_OVERHEAD,
@@ -352,12 +353,12 @@ enum err blob_seal(struct volkeys *vk, enum blob_purpose purpose, const void *ct
 	return e;
 }
 
-enum err blob_open(struct volkeys *vk, enum blob_purpose purpose, const void *ctx, size_t ctx_len,
-		   const uint8_t *in, size_t len, void *out)
+enum err blob_open(struct volkeys *vk, enum blob_purpose purpose, const void *ctx, size_t ctx_len, const uint8_t *in,
+	size_t len, void *out)
 {
 	struct siv_job job = {
 		.purpose = (uint8_t)purpose,
-		.context = { { in, ID_BYTES }, { ctx, ctx_len } },
+		.context = {{in, ID_BYTES}, {ctx, ctx_len}},
 		.in = in + BLOB_OVERHEAD,
 		.out = out,
 	};

@@ -47,7 +47,7 @@ enum err secret_hook_openssl(void)
 
 enum err secret_setup(struct err_why *why)
 {
-	const struct rlimit no_core = { 0, 0 };
+	const struct rlimit no_core = {0, 0};
 
 	if (setrlimit(RLIMIT_CORE, &no_core))
 		return err_set(why, ERR_IO, errno, "core dumps can't be turned off (setrlimit RLIMIT_CORE)");
@@ -59,8 +59,8 @@ enum err secret_setup(struct err_why *why)
 	if (locked_start() == ERR_OK)
 		return ERR_OK;
 	return err_set(why, ERR_NOMEM, errno,
-		       "memory for keys can't be locked: raise the limit to 8 MiB or more (\"memlock\" in "
-		       "/etc/security/limits.conf, LimitMEMLOCK= in a systemd unit, or ulimit -l)");
+		"memory for keys can't be locked: raise the limit to 8 MiB or more (\"memlock\" in "
+		"/etc/security/limits.conf, LimitMEMLOCK= in a systemd unit, or ulimit -l)");
 }
 
 void secret_teardown(void)

@@ -2,9 +2,9 @@
 /*
  * sector - headers, sealers and sectors.
  *
- * GCM nonces (SP 800-38D section 8.2.2): the module's DRBG gives the 96-bit start, 64 bits of it inside the cipher context
- * (the "fixed IV" call), and the context counts the low 64 bits up by one for each further sector.  Before they wrap a new
- * start is drawn.  Contexts that seal never open: opening would set the IV from which sealing goes on.
+ * GCM nonces (SP 800-38D section 8.2.2): the module's DRBG gives the 96-bit start, 64 bits of it inside the cipher
+ * context (the "fixed IV" call), and the context counts the low 64 bits up by one for each further sector.  Before they
+ * wrap a new start is drawn.  Contexts that seal never open: opening would set the IV from which sealing goes on.
  */
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -14,14 +14,14 @@
 #include "crypto/fips_internal.h"
 #include "crypto/volkeys_internal.h"
 
-#define NONCE_BYTES 12u
+#define NONCE_BYTES	  12u
 #define NONCE_FIXED_BYTES 4u
-#define TAG_BYTES 16u
-#define META_OFFSET (NONCE_BYTES + TAG_BYTES)
-#define META_RESERVED 0xe000u
-#define AAD_BYTES (2u + 2u + ID_BYTES + 8u + 4u)
-#define HEADER_MAGIC "BCF1"
-#define HEADER_KNOWN (HEADER_HOLES | HEADER_TRUNC)
+#define TAG_BYTES	  16u
+#define META_OFFSET	  (NONCE_BYTES + TAG_BYTES)
+#define META_RESERVED	  0xe000u
+#define AAD_BYTES	  (2u + 2u + ID_BYTES + 8u + 4u)
+#define HEADER_MAGIC	  "BCF1"
+#define HEADER_KNOWN	  (HEADER_HOLES | HEADER_TRUNC)
 
 static void put16(uint8_t *out, uint16_t v)
 {
@@ -58,6 +58,7 @@ static uint64_t get64(const uint8_t *in)
 
 void header_encode(const struct file_header *h, uint8_t out[static HEADER_BYTES])
 {
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): four bytes of a binary header */
 	memcpy(out, HEADER_MAGIC, 4);
 	put16(out + 4, h->version);
 	put16(out + 6, h->suite);
@@ -84,10 +85,10 @@ enum err header_decode(const uint8_t in[static HEADER_BYTES], struct file_header
 	if (memcmp(in, HEADER_MAGIC, 4) != 0)
 		return ERR_CORRUPT;
 	if (h.version != FORMAT_VERSION || (h.suite != SUITE_GCM && h.suite != SUITE_XTS_GCM) ||
-	    (h.incompat & ~HEADER_KNOWN) != 0)
+		(h.incompat & ~HEADER_KNOWN) != 0)
 		return ERR_UNSUPPORTED;
 	if (get32(in + 12) != 0 || h.trunc_length > INT64_MAX ||
-	    (h.trunc_length != 0 && (h.incompat & HEADER_TRUNC) == 0))
+		(h.trunc_length != 0 && (h.incompat & HEADER_TRUNC) == 0))
 		return ERR_CORRUPT;
 	memcpy(h.file_id, in + 16, ID_BYTES);
 	memcpy(h.kept, in + 40, sizeof(h.kept));
@@ -233,8 +234,8 @@ void sealer_put(struct sealer *s)
 	vk = s->vk;
 	clock = &vk->clock[(size_t)(s - vk->sealer) / SEALER_WAYS];
 
-	atomic_store_explicit(&s->used, atomic_fetch_add_explicit(clock, 1, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	atomic_store_explicit(
+		&s->used, atomic_fetch_add_explicit(clock, 1, memory_order_relaxed) + 1, memory_order_relaxed);
 	slot_release(&s->slot, &vk->sealer_wait);
 }
 
@@ -339,7 +340,7 @@ static enum err nonce_next(struct sealer *s, uint8_t out[static NONCE_BYTES])
 }
 
 static size_t aad_build(const struct sealer *s, uint64_t sector, uint32_t meta, const uint8_t *header,
-			uint8_t out[static AAD_BYTES + HEADER_BYTES])
+	uint8_t out[static AAD_BYTES + HEADER_BYTES])
 {
 	put16(out, (uint16_t)s->vk->suite);
 	put16(out + 2, FORMAT_VERSION);
@@ -355,13 +356,13 @@ static size_t aad_build(const struct sealer *s, uint64_t sector, uint32_t meta, 
 /* One XTS data unit; the tweak is the sector number, little-endian (SP 800-38E, IEEE 1619). */
 static enum err xts_run(EVP_CIPHER_CTX *c, uint64_t sector, const uint8_t *in, uint8_t *out, uint32_t len)
 {
-	uint8_t tweak[16] = { 0 };
+	uint8_t tweak[16] = {0};
 	int n = 0;
 
 	for (unsigned i = 0; i < 8; i++)
 		tweak[i] = (uint8_t)(sector >> (8 * i));
 	if (EVP_CipherInit_ex2(c, NULL, NULL, tweak, -1, NULL) != 1 ||
-	    EVP_CipherUpdate(c, out, &n, in, (int)len) != 1 || n != (int)len)
+		EVP_CipherUpdate(c, out, &n, in, (int)len) != 1 || n != (int)len)
 		return ERR_BUG;
 	return ERR_OK;
 }
@@ -395,16 +396,16 @@ static enum err gcm_finish(EVP_CIPHER_CTX *c, uint8_t *end, uint8_t tag[static T
 	int n = 0;
 
 	if (EVP_EncryptFinal_ex(c, end, &n) != 1 || n != 0 ||
-	    EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, (int)TAG_BYTES, tag) != 1)
+		EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, (int)TAG_BYTES, tag) != 1)
 		return ERR_BUG;
 	return ERR_OK;
 }
 
-static enum err seal_run(struct sealer *s, uint64_t sector, uint32_t meta, const uint8_t *header,
-			 const uint8_t *payload, uint8_t *out)
+static enum err seal_run(
+	struct sealer *s, uint64_t sector, uint32_t meta, const uint8_t *header, const uint8_t *payload, uint8_t *out)
 {
 	uint32_t capacity = sector_capacity(sector), len = META_LENGTH(meta);
-	uint8_t *body = out + SECTOR_BYTES - capacity;
+	uint8_t *body = out + (SECTOR_BYTES - capacity);
 	uint8_t aad[AAD_BYTES + HEADER_BYTES];
 	size_t aad_len = aad_build(s, sector, meta, header, aad);
 	enum err e = seal_ready(s);
@@ -432,14 +433,14 @@ static enum err seal_run(struct sealer *s, uint64_t sector, uint32_t meta, const
 	return e;
 }
 
-enum err sector_seal(struct sealer *s, uint64_t sector, uint32_t meta, const uint8_t *header,
-		     const uint8_t *payload, uint8_t out[static SECTOR_BYTES])
+enum err sector_seal(struct sealer *s, uint64_t sector, uint32_t meta, const uint8_t *header, const uint8_t *payload,
+	uint8_t out[static SECTOR_BYTES])
 {
 	enum err e;
 
 	/* Each of these would make a sector that can't be opened. */
 	if (sector >> SEGMENT_SHIFT != s->segment || !meta_is_possible(sector, meta) || !header != (sector != 0) ||
-	    (header && memcmp(header + 16, s->file_id, ID_BYTES) != 0))
+		(header && memcmp(header + 16, s->file_id, ID_BYTES) != 0))
 		return ERR_BUG;
 	e = seal_run(s, sector, meta, header, payload, out);
 	if (e != ERR_OK) {
@@ -471,10 +472,10 @@ static enum err open_run(struct sealer *s, uint64_t sector, uint32_t meta, const
 		return e;
 	memcpy(tag, in + NONCE_BYTES, TAG_BYTES);
 	if (EVP_DecryptInit_ex2(s->open, NULL, NULL, in, NULL) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(s->open, EVP_CTRL_AEAD_SET_TAG, (int)TAG_BYTES, tag) != 1 ||
-	    EVP_DecryptUpdate(s->open, NULL, &n, aad, (int)aad_len) != 1 ||
-	    EVP_DecryptUpdate(s->open, gcm_out, &n, in + SECTOR_BYTES - capacity, (int)capacity) != 1 ||
-	    n != (int)capacity)
+		EVP_CIPHER_CTX_ctrl(s->open, EVP_CTRL_AEAD_SET_TAG, (int)TAG_BYTES, tag) != 1 ||
+		EVP_DecryptUpdate(s->open, NULL, &n, aad, (int)aad_len) != 1 ||
+		EVP_DecryptUpdate(s->open, gcm_out, &n, in + SECTOR_BYTES - capacity, (int)capacity) != 1 ||
+		n != (int)capacity)
 		return ERR_BUG;
 	if (EVP_DecryptFinal_ex(s->open, gcm_out + capacity, &n) != 1) {
 		secret_wipe(gcm_out, capacity);
@@ -485,8 +486,8 @@ static enum err open_run(struct sealer *s, uint64_t sector, uint32_t meta, const
 	return ERR_OK;
 }
 
-enum err sector_open(struct sealer *s, uint64_t sector, const uint8_t in[static SECTOR_BYTES],
-		     uint8_t *payload, uint32_t *meta)
+enum err sector_open(
+	struct sealer *s, uint64_t sector, const uint8_t in[static SECTOR_BYTES], uint8_t *payload, uint32_t *meta)
 {
 	uint32_t m = get32(in + META_OFFSET);
 	enum err e = ERR_OK;

@@ -8,14 +8,14 @@
 #include "crypto/volkeys.h"
 
 #define RUN_SECONDS 0.3
-#define RAW_BYTES 65536
-#define SECTOR 1u                 /* not sector 0: no header */
+#define RAW_BYTES   65536
+#define SECTOR	    1u /* not sector 0: no header */
 
 struct bed {
 	const struct fips *f;
 	struct volkeys *vk;
 	EVP_CIPHER_CTX *raw;
-	uint8_t *in, *out, *back;     /* RAW_BYTES each, locked */
+	uint8_t *in, *out, *back; /* RAW_BYTES each, locked */
 	uint8_t file_id[ID_BYTES];
 	struct enc_name name;
 	void (*emit)(void *arg, const char *what, double value, const char *unit);
@@ -62,8 +62,8 @@ static enum err run_raw(struct bed *b)
 	int n = 0;
 
 	if (EVP_EncryptInit_ex2(b->raw, NULL, NULL, iv, NULL) != 1 ||
-	    EVP_EncryptUpdate(b->raw, b->out, &n, b->in, RAW_BYTES) != 1 ||
-	    EVP_EncryptFinal_ex(b->raw, b->out, &n) != 1)
+		EVP_EncryptUpdate(b->raw, b->out, &n, b->in, RAW_BYTES) != 1 ||
+		EVP_EncryptFinal_ex(b->raw, b->out, &n) != 1)
 		return ERR_BUG;
 	return ERR_OK;
 }
@@ -193,10 +193,10 @@ static enum err measure_raw(struct bed *b)
 	return e;
 }
 
-enum err speed_run(const struct fips *f, void (*emit)(void *arg, const char *what, double value, const char *unit),
-		   void *arg)
+enum err speed_run(
+	const struct fips *f, void (*emit)(void *arg, const char *what, double value, const char *unit), void *arg)
 {
-	struct bed b = { .f = f, .emit = emit, .arg = arg };
+	struct bed b = {.f = f, .emit = emit, .arg = arg};
 	enum err e = ERR_NOMEM;
 
 	b.in = locked_alloc(RAW_BYTES);

@@ -6,4 +6,4 @@
 
 /* Measures one thing after the other, about 0.3 s each, and calls emit with each result. */
 enum err speed_run(const struct fips *f, void (*emit)(void *arg, const char *what, double value, const char *unit),
-		   void *arg) MUST_CHECK;
+	void *arg) MUST_CHECK;

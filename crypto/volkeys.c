@@ -71,6 +71,7 @@ enum err bench_get(struct volkeys *vk, struct bench **out)
 	struct bench *b = bench_try(vk, start);
 
 	if (!b) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): no bench is free; vk is never NULL */
 		pthread_mutex_lock(&vk->bench_wait.mutex);
 		atomic_fetch_add(&vk->bench_wait.waiters, 1);
 		while (!(b = bench_try(vk, start)))
@@ -96,7 +97,7 @@ static void siv_clear(struct siv *s)
 	EVP_MAC_CTX_free(s->mac);
 	EVP_CIPHER_CTX_free(s->enc);
 	EVP_CIPHER_CTX_free(s->inner);
-	*s = (struct siv){ 0 };
+	*s = (struct siv){0};
 }
 
 /* The slot is ours. */
@@ -133,11 +134,11 @@ struct siv_labels {
 	const char *mac, *enc, *inner;
 };
 
-static const struct siv_labels name_labels = { "bcfs1 name mac", "bcfs1 name enc", "bcfs1 inner name" };
-static const struct siv_labels blob_labels = { "bcfs1 blob mac", "bcfs1 blob enc", "bcfs1 inner blob" };
+static const struct siv_labels name_labels = {"bcfs1 name mac", "bcfs1 name enc", "bcfs1 inner name"};
+static const struct siv_labels blob_labels = {"bcfs1 blob mac", "bcfs1 blob enc", "bcfs1 inner blob"};
 
 static enum err siv_load(const struct volkeys *vk, const struct secret *key, const struct secret *inner,
-			 const struct siv_labels *l, struct siv *s)
+	const struct siv_labels *l, struct siv *s)
 {
 	uint8_t *k = locked_alloc(KEY_BYTES);
 	enum err e;
@@ -169,8 +170,8 @@ static enum err bench_load(struct bench *b, const struct secret *key, const stru
 	if (e == ERR_OK)
 		e = fips_kbkdf_new(vk->fips, secret_view(key), secret_len(key), "bcfs1 content", &b->content);
 	if (e == ERR_OK && inner)
-		e = fips_kbkdf_new(vk->fips, secret_view(inner), secret_len(inner), "bcfs1 inner content",
-				   &b->inner_content);
+		e = fips_kbkdf_new(
+			vk->fips, secret_view(inner), secret_len(inner), "bcfs1 inner content", &b->inner_content);
 	return e;
 }
 
@@ -271,7 +272,7 @@ static enum err memory_take(struct volkeys *vk)
 }
 
 enum err volkeys_new(const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES],
-		     const struct secret *volume_key, const struct secret *inner, struct volkeys **out)
+	const struct secret *volume_key, const struct secret *inner, struct volkeys **out)
 {
 	struct volkeys *vk;
 	enum err e;
@@ -361,7 +362,7 @@ enum err volkeys_random_id(struct volkeys *vk, uint8_t out[static ID_BYTES])
 
 enum err volkeys_mac(struct volkeys *vk, enum mac_use use, const void *in, size_t len, uint8_t out[static 32])
 {
-	const struct piece piece = { in, len };
+	const struct piece piece = {in, len};
 	const uint8_t *key = NULL;
 	struct bench *b = NULL;
 	enum err e = bench_get(vk, &b);
@@ -394,8 +395,8 @@ static void content_context(const struct volkeys *vk, const uint8_t *file_id, ui
 		out[2 * ID_BYTES + i] = (uint8_t)(segment >> (24 - 8 * i));
 }
 
-enum err volkeys_content(struct volkeys *vk, const uint8_t file_id[static ID_BYTES], uint64_t segment,
-			 struct sealer_keys *out)
+enum err volkeys_content(
+	struct volkeys *vk, const uint8_t file_id[static ID_BYTES], uint64_t segment, struct sealer_keys *out)
 {
 	uint8_t ctx[2 * ID_BYTES + 4];
 	struct bench *b = NULL;

@@ -8,22 +8,22 @@
  * Order: a thread that holds a sealer may take a bench, not the other way round.
  */
 #pragma once
+#include "crypto/volkeys.h"
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include "crypto/volkeys.h"
 
 #define FORMAT_VERSION 1
-#define KEY_BYTES 32
-#define XTS_KEY_BYTES 64
-#define IV_BYTES 16               /* synthetic IV, which is the tag as well */
-#define MAC_BYTES 32
+#define KEY_BYTES      32
+#define XTS_KEY_BYTES  64
+#define IV_BYTES       16 /* synthetic IV, which is the tag as well */
+#define MAC_BYTES      32
 
-#define BENCHES 8u
+#define BENCHES	    8u
 #define SEALER_SETS 8u
 #define SEALER_WAYS 8u
-#define SEALERS (SEALER_SETS * SEALER_WAYS)
+#define SEALERS	    ((size_t)SEALER_SETS * SEALER_WAYS)
 
 struct slot {
 	atomic_bool busy;
@@ -39,7 +39,7 @@ struct waitq {
 /* One key pair of synthetic-IV encryption, as contexts. */
 struct siv {
 	EVP_MAC_CTX *mac;
-	EVP_CIPHER_CTX *enc, *inner;  /* inner: suite 2 only */
+	EVP_CIPHER_CTX *enc, *inner; /* inner: suite 2 only */
 };
 
 struct bench {
@@ -49,26 +49,26 @@ struct bench {
 	EVP_KDF_CTX *content, *inner_content;
 } __attribute__((aligned(64)));
 
-struct sealer_keys {              /* locked memory */
+struct sealer_keys { /* locked memory */
 	uint8_t gcm[KEY_BYTES];
-	uint8_t xts[XTS_KEY_BYTES];   /* suite 2 only */
+	uint8_t xts[XTS_KEY_BYTES]; /* suite 2 only */
 };
 
 struct sealer {
 	struct slot slot;
-	atomic_uint_least64_t tag;    /* hash of file id and segment, 0 if none; a hint to be checked with the slot held */
-	atomic_uint_least64_t used;   /* set->clock at the last use */
+	atomic_uint_least64_t tag; /* hash of file id and segment, 0 if none; a hint to be checked with the slot held */
+	atomic_uint_least64_t used; /* set->clock at the last use */
 	struct volkeys *vk;
 	struct sealer_keys *keys;
-	uint8_t *scratch;             /* locked, one sector; suite 2 only */
-	EVP_CIPHER_CTX *seal, *open;  /* GCM; apart, because opening sets the IV that sealing counts on */
+	uint8_t *scratch;	     /* locked, one sector; suite 2 only */
+	EVP_CIPHER_CTX *seal, *open; /* GCM; apart, because opening sets the IV that sealing counts on */
 	EVP_CIPHER_CTX *xts_enc, *xts_dec;
 	uint64_t segment;
 	uint8_t file_id[ID_BYTES];
 	bool seal_ready, open_ready, enc_ready, dec_ready;
 } __attribute__((aligned(64)));
 
-struct fixed_keys {               /* locked memory */
+struct fixed_keys { /* locked memory */
 	uint8_t descriptor[KEY_BYTES], state[KEY_BYTES], audit[KEY_BYTES], dirid[KEY_BYTES];
 };
 
@@ -77,9 +77,9 @@ struct volkeys {
 	enum suite suite;
 	uint8_t volume_id[ID_BYTES];
 	atomic_bool open;
-	pthread_mutex_t admin;        /* volkeys_wipe, volkeys_load */
+	pthread_mutex_t admin; /* volkeys_wipe, volkeys_load */
 
-	struct fixed_keys *fixed;     /* borrowed with any bench */
+	struct fixed_keys *fixed; /* borrowed with any bench */
 	struct waitq bench_wait;
 	struct bench bench[BENCHES];
 
@@ -90,7 +90,7 @@ struct volkeys {
 	struct sealer sealer[SEALERS];
 
 	pthread_mutex_t ids_mutex;
-	uint8_t *ids;                 /* random bytes not handed out yet */
+	uint8_t *ids; /* random bytes not handed out yet */
 	size_t ids_left;
 };
 
@@ -110,7 +110,7 @@ void bench_put(struct bench *b);
 
 /* Content key of one (file id, segment), and in suite 2 the XTS keys. */
 enum err volkeys_content(struct volkeys *vk, const uint8_t file_id[static ID_BYTES], uint64_t segment,
-			 struct sealer_keys *out) MUST_CHECK;
+	struct sealer_keys *out) MUST_CHECK;
 
 /* As volkeys_random_id(), also while the volume is being closed: for those who hold a slot. */
 enum err volkeys_draw(struct volkeys *vk, uint8_t out[static ID_BYTES]) MUST_CHECK;

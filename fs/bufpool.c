@@ -2,20 +2,20 @@
 /* bufpool - see bufpool.h. */
 #include "fs/bufpool.h"
 
+#include "crypto/secret.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include "crypto/secret.h"
 
 static const size_t class_bytes[] = {12 << 10, 144 << 10, (1 << 20) + (32 << 10)};
-#define N_CLASSES (sizeof(class_bytes) / sizeof(class_bytes[0]))
-#define PAGE 4096u
-#define KEEP 12                       /* idle buffers kept per class */
-#define BUDGET_SMALL (3u << 20)       /* of an 8 MiB limit; the rest is for keys and OpenSSL */
-#define BUDGET_LARGE (64u << 20)
+#define N_CLASSES	 (sizeof(class_bytes) / sizeof(class_bytes[0]))
+#define PAGE		 4096u
+#define KEEP		 12	    /* idle buffers kept per class */
+#define BUDGET_SMALL	 (3u << 20) /* of an 8 MiB limit; the rest is for keys and OpenSSL */
+#define BUDGET_LARGE	 (64u << 20)
 #define TAIL_PAGES_SMALL 128
 #define TAIL_PAGES_LARGE 1024
 
@@ -28,7 +28,7 @@ static struct {
 	pthread_cond_t room;
 	struct free_buf *idle[2][N_CLASSES];
 	unsigned n_idle[2][N_CLASSES];
-	size_t budget, used;              /* locked bytes, idle ones included */
+	size_t budget, used; /* locked bytes, idle ones included */
 	struct free_buf *pages;
 	unsigned n_pages, max_pages, tail_pages;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .room = PTHREAD_COND_INITIALIZER};

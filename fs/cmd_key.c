@@ -115,7 +115,8 @@ static int rotate(struct cli *c, const char *dir, const struct key_places *at, j
 		e = volume_lock(v, "", holder, why);
 		if (e == ERR_EXISTS && (at->now || at->next))
 			code = cli_why(why, EXIT_ALREADY_MOUNTED,
-				"The volume is mounted at %s, with the key from where it was told then. Unmount it to move the key.",
+				"The volume is mounted at %s, with the key from where it was told then. Unmount it to "
+				"move the key.",
 				holder->mountpoint);
 		else if (e == ERR_EXISTS)
 			code = rotate_mounted(v, holder, key, why);
@@ -148,8 +149,8 @@ static int show(const char *dir, json_t **key, struct err_why *why)
 static int run(struct cli *c, int argc, char **argv)
 {
 	enum { OPT_KEY = CLI_FIRST_FREE, OPT_NEW_KEY };
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'}, {"managed-key", required_argument, NULL, OPT_KEY},
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+		{"managed-key", required_argument, NULL, OPT_KEY},
 		{"new-managed-key", required_argument, NULL, OPT_NEW_KEY}, CLI_OPTIONS};
 	struct err_why why = {0};
 	struct key_places at = {0};

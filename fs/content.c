@@ -2,9 +2,9 @@
 /* content - opening, reading the end of a file as FORMAT.md section 4 lays down, and mending it.  See content.h. */
 #include "fs/content.h"
 
-#include <sys/stat.h>
 #include "fs/bufpool.h"
 #include "fs/fsys_internal.h"
+#include <sys/stat.h>
 
 /* ---- small helpers ---- */
 
@@ -141,10 +141,11 @@ void tail_set(struct content *c, uint64_t sector, const uint8_t *payload)
 }
 
 /*
- * Reads and opens one sector of the file; payload gets its whole capacity.  A hole reads as zeros (and meta 0).  The cached tail serves only
- * callers who don't want meta.
+ * Reads and opens one sector of the file; payload gets its whole capacity.  A hole reads as zeros (and meta 0).  The
+ * cached tail serves only callers who don't want meta.
  */
-int sector_read_with(struct fsys *fs, struct content *c, struct sealer *sealer, uint64_t s, uint8_t *payload, uint32_t *meta)
+int sector_read_with(
+	struct fsys *fs, struct content *c, struct sealer *sealer, uint64_t s, uint8_t *payload, uint32_t *meta)
 {
 	uint32_t found = 0;
 	uint8_t *raw;
@@ -165,8 +166,9 @@ int sector_read_with(struct fsys *fs, struct content *c, struct sealer *sealer, 
 		rc = damage(fs, "sector missing", c->inode->key.ino, s);
 	} else if (s != 0 && is_zero(raw, SECTOR_BYTES)) {
 		memset(payload, 0, sector_capacity(s));
-		rc = (c->header.incompat & HEADER_HOLES) || c->suspect ?
-			     0 : damage(fs, "sector zeroed", c->inode->key.ino, s);
+		rc = (c->header.incompat & HEADER_HOLES) || c->suspect
+			     ? 0
+			     : damage(fs, "sector zeroed", c->inode->key.ino, s);
 	} else {
 		rc = crypt_errno(fs, sector_open(sealer, s, raw, payload, &found), "sector", c->inode->key.ino, s);
 	}
@@ -292,7 +294,7 @@ static int find_last(struct fsys *fs, struct content *c, uint64_t n, uint8_t *pa
 static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t rest, uint8_t *payload, uint8_t *raw)
 {
 	uint64_t e = n - 1;
-	uint32_t meta;
+	uint32_t meta = 0;
 	int rc = find_last(fs, c, n, raw, &e);
 
 	if (rc != 0)
@@ -316,8 +318,7 @@ static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t res
 			return rc;
 	}
 	c->size = sector_start(e) + META_LENGTH(meta);
-	c->suspect = e > 1 && !(c->header.incompat & HEADER_HOLES) &&
-		     stamp_unclean(fs, META_STAMP(meta));
+	c->suspect = e > 1 && !(c->header.incompat & HEADER_HOLES) && stamp_unclean(fs, META_STAMP(meta));
 	if (c->suspect)
 		c->mend = true;
 	tail_set(c, e, payload);
@@ -329,7 +330,7 @@ static int load_sectors(struct fsys *fs, struct content *c, uint64_t size, uint8
 	uint64_t n = size / SECTOR_BYTES, rest = size % SECTOR_BYTES, ino = c->inode->key.ino;
 	size_t want = n == 1 ? SECTOR_BYTES + rest : SECTOR_BYTES;
 	ssize_t got = pread_full(c->fd, raw, want, 0);
-	uint32_t meta;
+	uint32_t meta = 0;
 	int rc;
 
 	if (got < 0)
@@ -390,11 +391,11 @@ int content_load(struct fsys *fs, struct content *c)
 	if ((uint64_t)st.st_size < SECTOR_BYTES) {
 		rc = load_empty(fs, c, "never written");
 	} else {
-		raw = buf_get(BUF_PLAIN, 2 * SECTOR_BYTES);
+		raw = buf_get(BUF_PLAIN, (size_t)2 * SECTOR_BYTES);
 		payload = buf_page();
 		rc = raw && payload ? load_sectors(fs, c, (uint64_t)st.st_size, raw, payload) : ENOMEM;
 		buf_page_put(payload);
-		buf_put(BUF_PLAIN, raw, 2 * SECTOR_BYTES);
+		buf_put(BUF_PLAIN, raw, (size_t)2 * SECTOR_BYTES);
 	}
 	if (rc == 0 && c->fresh) {
 		memset(&c->header, 0, sizeof(c->header));
@@ -410,8 +411,9 @@ int content_load(struct fsys *fs, struct content *c)
 }
 
 /*
- * Sets the backing size of a file that gets shorter.  What is left of a sector cut in half must not show up in the (zero) bytes of the size hint,
- * and no page may be changed for that, since the old size may come back in a crash: so first to the edge of the sector, then up to the hint.
+ * Sets the backing size of a file that gets shorter.  What is left of a sector cut in half must not show up in the
+ * (zero) bytes of the size hint, and no page may be changed for that, since the old size may come back in a crash: so
+ * first to the edge of the sector, then up to the hint.
  */
 int cut_below(struct content *c, uint64_t size)
 {
@@ -419,7 +421,7 @@ int cut_below(struct content *c, uint64_t size)
 	struct stat st;
 
 	if (fstat(c->fd, &st) != 0 || (st.st_size > edge && ftruncate(c->fd, edge) != 0) ||
-	    ftruncate(c->fd, (off_t)backing_size(size)) != 0)
+		ftruncate(c->fd, (off_t)backing_size(size)) != 0)
 		return errno;
 	return 0;
 }
@@ -436,8 +438,8 @@ int header_rewrite(struct fsys *fs, struct content *c)
 		return ENOMEM;
 	rc = sector_read(fs, c, 0, payload, NULL);
 	if (rc == 0)
-		rc = sector_write(fs, c, 0, payload, (uint32_t)(size < PAYLOAD0 ? size : PAYLOAD0),
-				  last_sector(size) == 0);
+		rc = sector_write(
+			fs, c, 0, payload, (uint32_t)(size < PAYLOAD0 ? size : PAYLOAD0), last_sector(size) == 0);
 	buf_page_put(payload);
 	return rc;
 }
@@ -575,8 +577,8 @@ int content_settle(struct fsys *fs, struct content *c)
 
 /* ---- opening and closing ---- */
 
-/* O_RDWR even for a write-only open, since sectors are read to be changed.  The owner may lack a permission that writing needs and ext4 would
- * not ask for (a file of mode 0200): lend it to ourselves for the moment of the open. */
+/* O_RDWR even for a write-only open, since sectors are read to be changed.  The owner may lack a permission that
+ * writing needs and ext4 would not ask for (a file of mode 0200): lend it to ourselves for the moment of the open. */
 static int open_backing(struct fsys *fs, struct inode *i, bool write)
 {
 	int flags = (write ? O_RDWR : O_RDONLY) | O_NONBLOCK; /* should somebody have put a FIFO there */
@@ -643,14 +645,16 @@ void content_close(struct fsys *fs, struct content *c)
 	struct range all;
 	bool last;
 
-	/* The last one out writes the header, while the content can still be found: whoever opens the file now must not load it halfway. */
+	/* The last one out writes the header, while the content can still be found: whoever opens the file now must not
+	 * load it halfway. */
 	pthread_mutex_lock(&fs->table);
 	last = c->refs == 1 && c->fresh && c->writable;
 	pthread_mutex_unlock(&fs->table);
 	if (last) {
 		range_lock(c, &all, 0, SECTORS_ALL, true);
 		if (content_settle(fs, c) != 0) {
-			/* disk full: the empty file stays without a header, as after a crash, and is told to be all right as then */
+			/* disk full: the empty file stays without a header, as after a crash, and is told to be all
+			 * right as then */
 			atomic_store(&fs->unsound, true);
 			fs->any_unclean = true;
 		}

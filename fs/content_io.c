@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* content_io - reading and changing the bytes of a file.  See content.h; the order of writes is that of crypto/FORMAT.md section 4. */
+/* content_io - reading and changing the bytes of a file.  See content.h; the order of writes is that of
+ * crypto/FORMAT.md section 4. */
 #include "fs/content.h"
 
-#include <linux/falloc.h>
-#include <sys/stat.h>
 #include "fs/bufpool.h"
 #include "fs/fsys_internal.h"
+#include <linux/falloc.h>
+#include <sys/stat.h>
 
-#define CHUNK_SECTORS 256u            /* sealed and written at once */
-#define GAP_SECTORS 16u               /* a gap of up to this many is filled with sealed zeros: 64 KiB */
+#define CHUNK_SECTORS 256u /* sealed and written at once */
+#define GAP_SECTORS   16u  /* a gap of up to this many is filled with sealed zeros: 64 KiB */
 
 static const uint8_t zeros[SECTOR_BYTES];
 
@@ -117,7 +118,7 @@ int content_read(struct fsys *fs, struct content *c, uint64_t off, size_t len, s
 		if (len > size - off)
 			len = (size_t)(size - off);
 		if (atomic_load_explicit(&c->tail_sector, memory_order_acquire) == sector_of(off) &&
-		    sector_of(off) == sector_of(off + len - 1))
+			sector_of(off) == sector_of(off + len - 1))
 			rc = read_cached_tail(c, off, len, r);
 		else
 			rc = read_sectors(fs, c, off, len, r);
@@ -139,11 +140,11 @@ void content_read_done(struct content_read *r)
 
 /* A write as the sectors see it. */
 struct job {
-	uint64_t off;                 /* of the data */
+	uint64_t off; /* of the data */
 	const uint8_t *data;
 	uint64_t len;
 	uint64_t old_size, new_size;
-	uint64_t end_sector;          /* last one of new_size */
+	uint64_t end_sector; /* last one of new_size */
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -161,7 +162,7 @@ static uint32_t used_in(uint64_t s, uint64_t size)
 
 /* Seals sector s of the job into raw; page is scratch space for a sector that is only partly new. */
 static int seal_one(struct fsys *fs, struct content *c, const struct job *j, struct sealer *sealer, uint64_t s,
-		    uint8_t *page, uint8_t *raw)
+	uint8_t *page, uint8_t *raw)
 {
 	uint64_t start = sector_start(s), from = j->off > start ? j->off - start : 0;
 	uint64_t to = j->off + j->len > start ? min_u64(j->off + j->len - start, sector_capacity(s)) : 0;
@@ -190,8 +191,8 @@ static int seal_one(struct fsys *fs, struct content *c, const struct job *j, str
 	}
 	if (s == 0)
 		header_encode(&c->header, head);
-	rc = err_to_errno(sector_seal(sealer, s, META(fs->stamp, s == j->end_sector, has), s == 0 ? head : NULL,
-				      payload, raw));
+	rc = err_to_errno(
+		sector_seal(sealer, s, META(fs->stamp, s == j->end_sector, has), s == 0 ? head : NULL, payload, raw));
 	if (rc == 0 && s == j->end_sector) {
 		if (payload != page) {
 			memcpy(page, payload, has);
@@ -205,11 +206,11 @@ static int seal_one(struct fsys *fs, struct content *c, const struct job *j, str
 }
 
 /*
- * Space ran out (or worse) after sector last_done of a job that makes the file longer: what is on disk must end soundly.
- * raw: last_done as sealed.  Sets c->size to what the file now has; the caller reports a short write.
+ * Space ran out (or worse) after sector last_done of a job that makes the file longer: what is on disk must end
+ * soundly. raw: last_done as sealed.  Sets c->size to what the file now has; the caller reports a short write.
  */
-static int cut_back(struct fsys *fs, struct content *c, const struct job *j, uint64_t last_done, const uint8_t *raw,
-		    uint8_t *page)
+static int cut_back(
+	struct fsys *fs, struct content *c, const struct job *j, uint64_t last_done, const uint8_t *raw, uint8_t *page)
 {
 	uint64_t size = min_u64(j->new_size, sector_start(last_done) + sector_capacity(last_done));
 	struct sealer *sealer;
@@ -221,7 +222,7 @@ static int cut_back(struct fsys *fs, struct content *c, const struct job *j, uin
 		sealer_put(sealer);
 	}
 	if (e != ERR_OK || sector_write(fs, c, last_done, page, used_in(last_done, size), true) != 0 ||
-	    cut_below(c, size) != 0) {
+		cut_below(c, size) != 0) {
 		atomic_store(&fs->unsound, true);
 		atomic_store(&c->tail_sector, NO_SECTOR);
 		c->damaged = true;
@@ -237,7 +238,7 @@ static int cut_back(struct fsys *fs, struct content *c, const struct job *j, uin
 
 /* Seals and writes sectors first..last (at most CHUNK_SECTORS).  *done: how many reached the disk whole. */
 static int write_chunk(struct fsys *fs, struct content *c, const struct job *j, uint64_t first, uint64_t last,
-		       uint8_t *raw, uint8_t *page, uint64_t *done)
+	uint8_t *raw, uint8_t *page, uint64_t *done)
 {
 	size_t n = (size_t)(last - first + 1);
 	struct sealer *sealer = NULL;
@@ -270,8 +271,8 @@ static int write_chunk(struct fsys *fs, struct content *c, const struct job *j, 
 }
 
 /* Nothing or not all of a job got to disk: ok_sectors from first on did.  Leaves the file ending soundly. */
-static uint64_t after_failure(struct fsys *fs, struct content *c, const struct job *j, uint64_t first, uint64_t ok_sectors,
-			      uint8_t *raw, uint8_t *page)
+static uint64_t after_failure(struct fsys *fs, struct content *c, const struct job *j, uint64_t first,
+	uint64_t ok_sectors, uint8_t *raw, uint8_t *page)
 {
 	bool grows = j->new_size > j->old_size;
 	uint64_t last_ok, reach;
@@ -285,14 +286,14 @@ static uint64_t after_failure(struct fsys *fs, struct content *c, const struct j
 	last_ok = first + ok_sectors - 1;
 	reach = sector_start(last_ok) + sector_capacity(last_ok);
 	if (grows && (pread_full(c->fd, raw, SECTOR_BYTES, last_ok * SECTOR_BYTES) != SECTOR_BYTES ||
-		      cut_back(fs, c, j, last_ok, raw, page) != 0))
+			     cut_back(fs, c, j, last_ok, raw, page) != 0))
 		return 0;
 	return reach > j->off ? min_u64(j->len, reach - j->off) : 0;
 }
 
 /*
- * Writes the job's sectors from first on; the caller holds them exclusively, and everything behind the old end if the job makes the
- * file longer.  *written: bytes of data that are on disk, also on failure.
+ * Writes the job's sectors from first on; the caller holds them exclusively, and everything behind the old end if the
+ * job makes the file longer.  *written: bytes of data that are on disk, also on failure.
  */
 static int run_job(struct fsys *fs, struct content *c, const struct job *j, uint64_t first, uint64_t *written)
 {
@@ -366,8 +367,9 @@ static int grow(struct fsys *fs, struct content *c, uint64_t off, const uint8_t 
 	/* A real hole.  The flag first, then the old last sector filled up, then what lies behind the hole. */
 	rc = holes_allow(fs, c);
 	if (rc == 0) {
-		struct job fill = {.off = j.old_size, .old_size = j.old_size,
-				   .new_size = sector_start(old_end) + sector_capacity(old_end)};
+		struct job fill = {.off = j.old_size,
+			.old_size = j.old_size,
+			.new_size = sector_start(old_end) + sector_capacity(old_end)};
 
 		/* keeps "final" until the new end is there: a short file is sound, an open end is not */
 		fill.end_sector = old_end;
@@ -380,7 +382,7 @@ static int grow(struct fsys *fs, struct content *c, uint64_t off, const uint8_t 
 		j.old_size = c->size;
 		rc = run_job(fs, c, &j, data_first, written);
 		if (rc != 0 && c->size == j.old_size && c->size != was && end_at(fs, c, old_end, was) == 0 &&
-		    cut_below(c, was) == 0) {
+			cut_below(c, was) == 0) {
 			/* nothing of it got to disk: as before */
 			pthread_mutex_lock(&c->lock);
 			c->size = was;
@@ -404,7 +406,8 @@ static int grow(struct fsys *fs, struct content *c, uint64_t off, const uint8_t 
 	return rc;
 }
 
-static int write_locked(struct fsys *fs, struct content *c, uint64_t off, const uint8_t *buf, uint64_t len, uint64_t *written)
+static int write_locked(
+	struct fsys *fs, struct content *c, uint64_t off, const uint8_t *buf, uint64_t len, uint64_t *written)
 {
 	uint64_t size = content_size(c);
 	struct job j = {.off = off, .data = buf, .len = len, .old_size = size, .new_size = size};
@@ -417,8 +420,10 @@ static int write_locked(struct fsys *fs, struct content *c, uint64_t off, const 
 	return run_job(fs, c, &j, sector_of(off), written);
 }
 
-/* The sectors a write to [off, off + len) of a file of that size has to hold: all of them if it has to touch the header. */
-static void sectors_needed(struct content *c, uint64_t size, uint64_t off, uint64_t len, uint64_t *first, uint64_t *last)
+/* The sectors a write to [off, off + len) of a file of that size has to hold: all of them if it has to touch the
+ * header. */
+static void sectors_needed(
+	struct content *c, uint64_t size, uint64_t off, uint64_t len, uint64_t *first, uint64_t *last)
 {
 	uint64_t end = last_sector(size);
 
@@ -590,7 +595,7 @@ int content_zero(struct fsys *fs, struct content *c, uint64_t off, uint64_t len,
 	if (rc == 0 && off < sector_start(first))
 		rc = zero_bytes(fs, c, off, sector_start(first) - off);
 	if (rc == 0 && fallocate(c->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(first * SECTOR_BYTES),
-				 (off_t)((behind - first) * SECTOR_BYTES)) != 0) {
+			       (off_t)((behind - first) * SECTOR_BYTES)) != 0) {
 		rc = errno;
 		for (uint64_t s = first; s < behind && (rc == EOPNOTSUPP || rc == 0); s++)
 			rc = pwrite_full(c->fd, zeros, SECTOR_BYTES, s * SECTOR_BYTES) == SECTOR_BYTES ? 0 : errno;
@@ -613,7 +618,7 @@ int content_reserve(struct fsys *fs, struct content *c, uint64_t off, uint64_t l
 	if (rc == 0)
 		rc = content_settle(fs, c);
 	if (rc == 0 && fallocate(c->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first * SECTOR_BYTES),
-				 (off_t)((last - first + 1) * SECTOR_BYTES)) != 0)
+			       (off_t)((last - first + 1) * SECTOR_BYTES)) != 0)
 		rc = errno;
 	range_unlock(c, &all);
 	return rc;

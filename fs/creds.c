@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * creds - new entries belong to the caller.  A privileged daemon takes on the caller's fsuid, fsgid and umask for the moment of the
- * call, with its capabilities kept (SECBIT_NO_SETUID_FIXUP): the kernel above has checked permission, including supplementary groups that we don't
- * know.  Credentials and (after unshare(CLONE_FS)) the umask are per thread.
+ * creds - new entries belong to the caller.  A privileged daemon takes on the caller's fsuid, fsgid and umask for the
+ * moment of the call, with its capabilities kept (SECBIT_NO_SETUID_FIXUP): the kernel above has checked permission,
+ * including supplementary groups that we don't know.  Credentials and (after unshare(CLONE_FS)) the umask are per
+ * thread.
  */
 #include "fs/fsys_internal.h"
 

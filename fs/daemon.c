@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* daemon - see daemon.h. */
-#include "crypto/secret.h"
 #include "fs/daemon.h"
+#include "crypto/secret.h"
 
 #include "fs/log.h"
 #include "fs/mounts.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dirent - names below: sealing, side links of long names, directory ids, emptiness.  crypto/FORMAT.md sections 2 and 5. */
+/* dirent - names below: sealing, side links of long names, directory ids, emptiness.  crypto/FORMAT.md sections 2
+ * and 5. */
 #include "fs/fsys_internal.h"
 
 #include <dirent.h>
@@ -16,7 +17,7 @@ bool name_is_internal(const char *name, bool in_root)
 	if (name[0] == '.' || strncmp(name, "N.", 2) == 0 || strcmp(name, DIR_ID_LINK) == 0)
 		return true;
 	return in_root && (strncmp(name, "S.", 2) == 0 || strncmp(name, "blobcryptfs.", 12) == 0 ||
-			   strcmp(name, "lost+found") == 0);
+				  strcmp(name, "lost+found") == 0);
 }
 
 int side_make(struct fsys *fs, struct inode *dir, const struct enc_name *n)
@@ -79,7 +80,8 @@ int dir_id_load(struct fsys *fs, int dirfd, const struct stat *st, uint8_t id[st
 	int rc;
 
 	if (n >= 0)
-		return crypt_errno(fs, dirid_decode(fs->vk, text, (size_t)n, id), "directory id", st->st_ino, UINT64_MAX);
+		return crypt_errno(
+			fs, dirid_decode(fs->vk, text, (size_t)n, id), "directory id", st->st_ino, UINT64_MAX);
 	if (errno == EINVAL)
 		return damage(fs, "directory id is no link", st->st_ino, UINT64_MAX);
 	if (errno != ENOENT)

@@ -2,10 +2,10 @@
 /* fsys - making and freeing the mounted volume, and what is agreed with the kernel.  See fsys.h. */
 #include "fs/fsys_internal.h"
 
-#include <sys/stat.h>
-#include <sys/xattr.h>
 #include "fs/bufpool.h"
 #include "fs/content.h"
+#include <sys/stat.h>
+#include <sys/xattr.h>
 
 #define REQUEST_BYTES (1u << 20)
 
@@ -39,13 +39,14 @@ enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why
 
 bool fsys_free(struct fsys *fs)
 {
-	struct content *c, *tmp;
+	struct content *c = NULL, *tmp;
 	bool sound;
 
 	if (!fs)
 		return true;
 	/* a forced unmount leaves files open */
-	DL_FOREACH_SAFE(fs->contents, c, tmp) {
+	DL_FOREACH_SAFE(fs->contents, c, tmp)
+	{
 		c->refs = 1;
 		content_close(fs, c);
 	}
@@ -74,13 +75,24 @@ int fsys_sync(struct fsys *fs)
 void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {
-		FUSE_CAP_ASYNC_READ, FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_DONT_MASK, FUSE_CAP_READDIRPLUS,
-		FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO, FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+		FUSE_CAP_ASYNC_READ,
+		FUSE_CAP_ATOMIC_O_TRUNC,
+		FUSE_CAP_DONT_MASK,
+		FUSE_CAP_READDIRPLUS,
+		FUSE_CAP_READDIRPLUS_AUTO,
+		FUSE_CAP_ASYNC_DIO,
+		FUSE_CAP_PARALLEL_DIROPS,
+		FUSE_CAP_HANDLE_KILLPRIV_V2,
+		FUSE_CAP_CACHE_SYMLINKS,
+		FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
 		FUSE_CAP_NO_EXPORT_SUPPORT,
 	};
 	static const uint64_t unwanted[] = {
-		FUSE_CAP_AUTO_INVAL_DATA,      /* nobody else changes the files */
-		FUSE_CAP_HANDLE_KILLPRIV, FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
+		FUSE_CAP_AUTO_INVAL_DATA, /* nobody else changes the files */
+		FUSE_CAP_HANDLE_KILLPRIV,
+		FUSE_CAP_SPLICE_READ,
+		FUSE_CAP_SPLICE_WRITE,
+		FUSE_CAP_SPLICE_MOVE,
 		FUSE_CAP_WRITEBACK_CACHE,
 	};
 	struct fsys *fs = userdata;

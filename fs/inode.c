@@ -29,22 +29,26 @@ static struct entry *entry_new(struct inode *parent, const char *name)
 }
 
 /* The hash key of an entry: the parent's address and the name, as they lie in memory. */
+#define KEY_HEAD offsetof(struct entry, name)
+
+_Static_assert(offsetof(struct entry, parent) == 0 && KEY_HEAD == sizeof(void *), "no gap in the key");
+
 static size_t entry_key_len(const struct entry *e)
 {
-	return sizeof(struct inode *) + strlen(e->name);
+	return KEY_HEAD + strlen(e->name);
 }
 
 static struct inode *find_entry(struct fsys *fs, struct inode *parent, const char *name)
 {
-	char key[sizeof(struct inode *) + NAME_ENC_MAX];
+	char key[KEY_HEAD + NAME_ENC_MAX];
 	size_t len = strlen(name);
 	struct inode *i = NULL;
 
 	if (len >= NAME_ENC_MAX)
 		return NULL;
-	memcpy(key, &parent, sizeof(parent));
-	memcpy(key + sizeof(parent), name, len);
-	HASH_FIND(hh_entry, fs->by_entry, key, sizeof(parent) + len, i);
+	memcpy(key, &parent, KEY_HEAD);
+	memcpy(key + KEY_HEAD, name, len);
+	HASH_FIND(hh_entry, fs->by_entry, key, KEY_HEAD + len, i);
 	return i;
 }
 
@@ -56,6 +60,7 @@ static struct inode *entry_remove(struct fsys *fs, struct inode *i)
 	if (!i->entry)
 		return NULL;
 	parent = i->entry->parent;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): i has an entry, so uthash's table is there */
 	HASH_DELETE(hh_entry, fs->by_entry, i);
 	free(i->entry);
 	i->entry = NULL;
@@ -80,6 +85,7 @@ static int entry_set(struct fsys *fs, struct inode *i, struct inode *parent, con
 	i->entry = e;
 	if (parent != &fs->root)
 		parent->refs++;
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): uthash reads the key as bytes */
 	HASH_ADD_KEYPTR(hh_entry, fs->by_entry, e, entry_key_len(e), i);
 	return 0;
 }
@@ -89,8 +95,8 @@ static int entry_set(struct fsys *fs, struct inode *i, struct inode *parent, con
 #define MAX_DROPPED 8
 
 /*
- * Drops one reference; an inode without references of either kind goes, and with it its reference on its parent, and so on up.
- * Descriptors to close are collected, since nothing is closed under the lock.
+ * Drops one reference; an inode without references of either kind goes, and with it its reference on its parent, and so
+ * on up. Descriptors to close are collected, since nothing is closed under the lock.
  */
 static void drop_locked(struct fsys *fs, struct inode *i, int *fds, unsigned *n_fds)
 {
@@ -171,6 +177,7 @@ struct inode *inode_lookup(struct fsys *fs, const struct stat *st, struct inode 
 	int unused = -1;
 
 	pthread_mutex_lock(&fs->table);
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): uthash reads the key as bytes */
 	HASH_FIND(hh_key, fs->by_key, &key, sizeof(key), i);
 	if (!i) {
 		i = calloc(1, sizeof(*i));
@@ -283,7 +290,8 @@ int place_get(struct fsys *fs, struct inode *i, struct place *p)
 	dir = i->entry->parent;
 	if (dir != &fs->root)
 		dir->refs++;
-	strcpy(p->name, i->entry->name); /* entry names are bounded by NAME_ENC_MAX: see find_entry and enc_name */
+	copy_text(p->name, sizeof(p->name),
+		i->entry->name); /* entry names are bounded by NAME_ENC_MAX: see find_entry and enc_name */
 	pthread_mutex_unlock(&fs->table);
 
 	rc = dir_get_now(fs, dir);
@@ -362,7 +370,7 @@ int inode_stat(struct fsys *fs, struct inode *i, struct stat *st)
 
 int inode_open(struct fsys *fs, struct inode *i, int flags)
 {
-	struct stat st;
+	struct stat st = {0};
 	int fd = -1, rc = reach(fs, i, flags, &fd, &st);
 
 	if (met_a_rename(rc)) {
@@ -380,9 +388,10 @@ int inode_open(struct fsys *fs, struct inode *i, int flags)
 /* Closes the least recently used directory nobody is using.  Returns its fd or -1; under fs->table. */
 static int evict_dirfd(struct fsys *fs)
 {
-	struct inode *d, *tmp;
+	struct inode *d = NULL, *tmp;
 
-	DL_FOREACH_SAFE(fs->dir_lru, d, tmp) {
+	DL_FOREACH_SAFE(fs->dir_lru, d, tmp)
+	{
 		if (d->dir_pins == 0 && (d->entry || d->pin_fd >= 0)) {
 			int fd = d->dirfd;
 
@@ -400,7 +409,7 @@ static int evict_dirfd(struct fsys *fs)
 static int dir_get_now(struct fsys *fs, struct inode *i)
 {
 	uint8_t id[ID_BYTES];
-	struct stat st;
+	struct stat st = {0};
 	int fd, spare = -1, rc = 0;
 	bool has_id;
 
@@ -517,7 +526,9 @@ void inode_table_free(struct fsys *fs)
 	struct inode *i, *tmp;
 
 	HASH_CLEAR(hh_entry, fs->by_entry);
-	HASH_ITER(hh_key, fs->by_key, i, tmp) {
+	HASH_ITER(hh_key, fs->by_key, i, tmp)
+	{
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): uthash frees its table with the last element only */
 		HASH_DELETE(hh_key, fs->by_key, i);
 		if (i->dirfd >= 0)
 			close(i->dirfd);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log - the only place that prints diagnostics.  Threads: any.  Lines are event=... key=value; never plaintext names, never secrets. */
+/* log - the only place that prints diagnostics.  Threads: any.  Lines are event=... key=value; never plaintext names,
+ * never secrets. */
 #pragma once
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO_, LOG_DEBUG_ };

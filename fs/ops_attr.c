@@ -2,19 +2,20 @@
 /* ops_attr - stat, chmod, chown, times, sizes, statfs. */
 #include "fs/fsys_internal.h"
 
+#include "fs/content.h"
+#include "fs/ops_link.h"
+#include "fs/xattr.h"
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include "fs/content.h"
-#include "fs/ops_link.h"
-#include "fs/xattr.h"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
 
-/* The plaintext size of a regular file: that of the open file, else the hint below, which has to be verified once after an unclean session. */
+/* The plaintext size of a regular file: that of the open file, else the hint below, which has to be verified once after
+ * an unclean session. */
 static uint64_t file_size(struct fsys *fs, struct inode *i, uint64_t backing)
 {
 	struct content *c = content_peek(fs, i);
@@ -92,8 +93,9 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	if (statx(fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask | STATX_BASIC_STATS, &stx) != 0 ||
-	    fstat(fd, &st) != 0)
+	if (statx(fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask | STATX_BASIC_STATS, &stx) !=
+			0 ||
+		fstat(fd, &st) != 0)
 		rc = errno;
 	close(fd);
 	if (rc == 0)
@@ -152,7 +154,7 @@ static mode_t bits_to_kill(fuse_req_t req, const struct stat *st)
 	if (S_ISDIR(st->st_mode))
 		return 0;
 	if (st->st_mode & S_ISGID &&
-	    (st->st_mode & S_IXGRP || (fuse_req_ctx(req)->uid != 0 && !caller_in_group(req, st->st_gid))))
+		(st->st_mode & S_IXGRP || (fuse_req_ctx(req)->uid != 0 && !caller_in_group(req, st->st_gid))))
 		bits |= S_ISGID;
 	return bits;
 }
@@ -187,9 +189,9 @@ static int change_size(fuse_req_t req, struct inode *i, uint64_t size, bool kill
 }
 
 /*
- * A setattr of nothing is one of two things: the kernel wants the file capability gone before a write, or somebody did chown(path, -1, -1),
- * which on ext4 takes the privilege bits too.  A file with a capability is taken for the first: the write that follows brings the word on the
- * bits with it.
+ * A setattr of nothing is one of two things: the kernel wants the file capability gone before a write, or somebody did
+ * chown(path, -1, -1), which on ext4 takes the privilege bits too.  A file with a capability is taken for the first:
+ * the write that follows brings the word on the bits with it.
  */
 static bool is_chown(struct inode *i, int to_set)
 {
@@ -199,7 +201,8 @@ static bool is_chown(struct inode *i, int to_set)
 }
 
 /*
- * chown.  The kernel leaves the privilege bits to us (FUSE_HANDLE_KILLPRIV_V2); if there are any, even a chown of nothing is for the owner only.
+ * chown.  The kernel leaves the privilege bits to us (FUSE_HANDLE_KILLPRIV_V2); if there are any, even a chown of
+ * nothing is for the owner only.
  */
 static int change_owner(fuse_req_t req, struct inode *i, int fd, const struct stat *attr, int to_set)
 {

@@ -2,11 +2,11 @@
 /* ops_dir - callbacks that make, remove and find entries.  Symlinks are in ops_link.c, streams in ops_readdir.c. */
 #include "fs/fsys_internal.h"
 
+#include "fs/content.h"
+#include "fs/ops_link.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include "fs/content.h"
-#include "fs/ops_link.h"
 
 void entry_fill(struct fsys *fs, struct inode *i, const struct stat *st, struct fuse_entry_param *e)
 {
@@ -52,7 +52,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fsys *fs = fsys_of(req);
 	struct inode *dir = inode_of(fs, parent);
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct enc_name enc;
 	int rc = dir_get(fs, dir);
 
@@ -93,7 +93,8 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* ---- making ---- */
 
-/* An owner may do things to a file or directory below that its mode forbids to us, who do it for him: lends u+rwx.  True if it did. */
+/* An owner may do things to a file or directory below that its mode forbids to us, who do it for him: lends u+rwx. True
+ * if it did. */
 static bool lend(int fd, const struct stat *st)
 {
 	char proc[PROC_FD_PATH];
@@ -184,7 +185,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, enum make 
 {
 	struct fsys *fs = fsys_of(req);
 	struct inode *dir = inode_of(fs, parent);
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct enc_name enc;
 	struct creds creds;
 	int rc = dir_get(fs, dir);
@@ -304,7 +305,7 @@ static int strip_leftovers(int fd)
 				const struct dirent64 *d = (const void *)(buf + at);
 
 				if (strncmp(d->d_name, "N.", 2) == 0 && strlen(d->d_name) < NAME_ENC_MAX)
-					strcpy(names[n++], d->d_name);
+					copy_text(names[n++], NAME_ENC_MAX, d->d_name);
 				at += d->d_reclen;
 			}
 		}
@@ -408,8 +409,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 
 	rc = hold_victim(fs, m->to_dir, m->to.text, &dst, &fd);
 	if (rc == 0 && !exchange && !(m->flags & RENAME_NOREPLACE) && (!src || src->type == S_IFDIR) &&
-	    fstatat(m->to_dir->dirfd, m->to.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
-	    fstatat(m->from_dir->dirfd, m->from.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+		fstatat(m->to_dir->dirfd, m->to.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+		fstatat(m->from_dir->dirfd, m->from.text, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
 		rc = dir_strip(fs, m->to_dir->dirfd, m->to.text, &stripped, id);
 		if (rc == 0)
 			rc = strip_leftovers(stripped);
@@ -417,7 +418,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 	if (rc == 0 && !exchange && dst && dst->type == S_IFLNK)
 		has_rest = link_head(m->to_dir, m->to.text, head);
 	if (rc == 0)
-		rc = renameat2(m->from_dir->dirfd, m->from.text, m->to_dir->dirfd, m->to.text, m->flags) == 0 ? 0 : errno;
+		rc = renameat2(m->from_dir->dirfd, m->from.text, m->to_dir->dirfd, m->to.text, m->flags) == 0 ? 0
+													      : errno;
 	if (rc != 0 && stripped >= 0)
 		dir_unstrip(fs, stripped, id);
 	if (rc == 0) {
@@ -442,8 +444,8 @@ static int do_rename(struct fsys *fs, struct move *m)
 	return rc;
 }
 
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
-	       unsigned flags)
+void op_rename(
+	fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags)
 {
 	struct fsys *fs = fsys_of(req);
 	struct move m = {.from_dir = inode_of(fs, parent), .to_dir = inode_of(fs, newparent), .flags = flags};
@@ -484,7 +486,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 {
 	struct fsys *fs = fsys_of(req);
 	struct inode *i = inode_of(fs, ino), *dir = inode_of(fs, newparent);
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct enc_name enc;
 	char proc[PROC_FD_PATH];
 	int fd, rc = dir_get(fs, dir);

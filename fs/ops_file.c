@@ -2,11 +2,11 @@
 /* ops_file - callbacks on regular files. */
 #include "fs/fsys_internal.h"
 
+#include "fs/bufpool.h"
+#include "fs/content.h"
 #include <linux/falloc.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include "fs/bufpool.h"
-#include "fs/content.h"
 
 static struct content *content_of(const struct fuse_file_info *fi)
 {
@@ -18,8 +18,8 @@ static void file_info(const struct fsys *fs, struct content *c, struct fuse_file
 	fi->fh = (uintptr_t)c;
 	fi->direct_io = fs->opt.direct_io;
 	fi->keep_cache = !fs->opt.direct_io; /* nobody but us changes the file */
-	fi->parallel_direct_writes = 1;      /* ranges are locked here */
-	fi->noflush = 1;                     /* writes are through when they return */
+	fi->parallel_direct_writes = 1;	     /* ranges are locked here */
+	fi->noflush = 1;		     /* writes are through when they return */
 }
 
 static bool wants_write(int flags)
@@ -57,8 +57,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* A file just made: fd is its open descriptor (consumed).  name NULL: it has none yet. */
-static int made_file(struct fsys *fs, struct inode *dir, const char *enc, int fd, struct fuse_entry_param *e,
-		     struct content **c)
+static int made_file(
+	struct fsys *fs, struct inode *dir, const char *enc, int fd, struct fuse_entry_param *e, struct content **c)
 {
 	struct inode *i;
 	struct stat st;
@@ -94,7 +94,8 @@ fail:
 	return rc;
 }
 
-static void reply_create(fuse_req_t req, int rc, const struct fuse_entry_param *e, struct content *c, struct fuse_file_info *fi)
+static void reply_create(
+	fuse_req_t req, int rc, const struct fuse_entry_param *e, struct content *c, struct fuse_file_info *fi)
 {
 	struct fsys *fs = fsys_of(req);
 
@@ -110,8 +111,8 @@ static void reply_create(fuse_req_t req, int rc, const struct fuse_entry_param *
 }
 
 /* The name turned out to exist (its negative entry was stale): opens what is there. */
-static int create_existing(struct fsys *fs, struct inode *dir, const char *enc, int flags, struct fuse_entry_param *e,
-			   struct content **c)
+static int create_existing(
+	struct fsys *fs, struct inode *dir, const char *enc, int flags, struct fuse_entry_param *e, struct content **c)
 {
 	int rc = entry_reply_fill(fs, dir, enc, e);
 
@@ -134,7 +135,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct fsys *fs = fsys_of(req);
 	struct inode *dir = inode_of(fs, parent);
 	struct content *c = NULL;
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct enc_name enc;
 	struct creds creds;
 	int fd = -1, rc = dir_get(fs, dir);
@@ -168,7 +169,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 	struct fsys *fs = fsys_of(req);
 	struct inode *dir = inode_of(fs, parent);
 	struct content *c = NULL;
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct creds creds;
 	int fd, rc = dir_get(fs, dir);
 
@@ -314,9 +315,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 
 #define COPY_BYTES (128u << 10)
 
-/* One step; buf is not locked, since the read holds a locked one; it is wiped in the end.  *n is what was copied, 0 at the end of the source. */
+/* One step; buf is not locked, since the read holds a locked one; it is wiped in the end.  *n is what was copied, 0 at
+ * the end of the source. */
 static int copy_step(struct fsys *fs, struct content *in, uint64_t off_in, struct content *out, uint64_t off_out,
-		     size_t len, uint8_t *buf, size_t *n)
+	size_t len, uint8_t *buf, size_t *n)
 {
 	struct content_read r;
 	size_t at = 0;
@@ -333,8 +335,8 @@ static int copy_step(struct fsys *fs, struct content *in, uint64_t off_in, struc
 	return at == 0 ? 0 : content_write(fs, out, off_out, buf, at, n);
 }
 
-void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out,
-			off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+	fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	struct fsys *fs = fsys_of(req);
 	struct content *in = content_of(fi_in), *out = content_of(fi_out);

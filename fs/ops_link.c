@@ -2,16 +2,16 @@
 /* ops_link - symlinks.  crypto/FORMAT.md section 6. */
 #include "fs/fsys_internal.h"
 
+#include "fs/ops_link.h"
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include "fs/ops_link.h"
 
-#define TARGET_MAX 4095u                               /* plaintext bytes */
-#define TEXT_MAX 5600u                                 /* base64url of the largest blob, with NUL */
-#define HEAD_CHARS 1001u                               /* of a long target's text: no text has this length by itself */
-#define PIECE_CHARS 1000u                              /* XFS holds 1023 in a symlink, others 4095 */
-#define MAX_PIECES ((TEXT_MAX - HEAD_CHARS) / PIECE_CHARS + 1)
+#define TARGET_MAX  4095u /* plaintext bytes */
+#define TEXT_MAX    5600u /* base64url of the largest blob, with NUL */
+#define HEAD_CHARS  1001u /* of a long target's text: no text has this length by itself */
+#define PIECE_CHARS 1000u /* XFS holds 1023 in a symlink, others 4095 */
+#define MAX_PIECES  ((TEXT_MAX - HEAD_CHARS) / PIECE_CHARS + 1)
 
 _Static_assert(LINK_HEAD_MAX > HEAD_CHARS, "room for a head");
 
@@ -24,7 +24,7 @@ static int piece_name(struct fsys *fs, const char head[static HEAD_CHARS], unsig
 
 	if (e != ERR_OK)
 		return err_to_errno(e);
-	memcpy(out, "S.", 2);
+	memcpy(out, "S.", sizeof("S."));
 	b64_encode(hash, sizeof(hash), out + 2);
 	n = strlen(out);
 	snprintf(out + n, NAME_ENC_MAX - n, ".%u", k);
@@ -130,7 +130,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	struct inode *i = inode_of(fs, ino);
 	char text[TEXT_MAX], target[TARGET_MAX + 1];
 	uint8_t blob[TEXT_MAX];
-	size_t len = 0, text_len, blob_len;
+	size_t len = 0, text_len = 0, blob_len;
 	int rc = read_text(fs, i, text, &text_len);
 
 	if (rc == 0) {
@@ -180,7 +180,7 @@ void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char 
 	size_t len = strlen(link);
 	char text[TEXT_MAX];
 	uint8_t blob[TARGET_MAX + BLOB_OVERHEAD];
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	struct enc_name enc;
 	int rc = len > TARGET_MAX ? ENAMETOOLONG : len == 0 ? ENOENT : dir_get(fs, dir);
 

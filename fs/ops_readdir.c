@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ops_readdir - directory streams.  Offsets are the backing filesystem's own cookies, so a stream stays right while entries come and go, and
- * telldir/seekdir work.  An entry that can't be opened is left out, audited, and reported as EIO after the good ones.
+ * ops_readdir - directory streams.  Offsets are the backing filesystem's own cookies, so a stream stays right while
+ * entries come and go, and telldir/seekdir work.  An entry that can't be opened is left out, audited, and reported as
+ * EIO after the good ones.
  */
 #include "fs/fsys_internal.h"
 
@@ -14,8 +15,7 @@ struct stream {
 	pthread_mutex_t lock;
 	struct inode *dir;
 	int fd;
-	off_t at;               /* cookie of the next entry to give out */
-	off_t read_at;          /* cookie behind buf */
+	off_t at;      /* cookie of the next entry to give out */
 	bool damaged, told;
 	size_t pos, len;
 	char buf[CHUNK];
@@ -41,7 +41,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (s) {
 		pthread_mutex_init(&s->lock, NULL);
 		s->dir = dir;
-		s->at = s->read_at = 0;
+		s->at = 0;
 		s->pos = s->len = 0;
 		s->damaged = s->told = false;
 		s->fd = openat(dir->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -92,8 +92,9 @@ static int stream_seek(struct stream *s, off_t off)
 	if (lseek(s->fd, off, SEEK_SET) < 0)
 		return errno;
 	s->pos = s->len = 0;
-	s->at = s->read_at = off;
-	s->damaged = s->told = false;
+	s->at = off;
+	if (off == 0) /* from the start; else the kernel only goes back over what we passed over behind its last entry */
+		s->damaged = s->told = false;
 	return 0;
 }
 
@@ -129,14 +130,15 @@ static int plain_name(struct fsys *fs, struct inode *dir, int fd, const struct d
 	ssize_t n;
 	enum err e;
 
+	out[0] = '\0';
 	if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0) {
-		strcpy(out, d->d_name);
+		copy_text(out, 256, d->d_name);
 		return 0;
 	}
 	if (name_is_internal(d->d_name, dir == &fs->root))
 		return ENOENT;
 	if (strncmp(d->d_name, "L.", 2) == 0 && len < NAME_ENC_MAX) {
-		strcpy(side, d->d_name);
+		copy_text(side, sizeof(side), d->d_name);
 		side[0] = 'N';
 		n = readlinkat(fd, side, target, sizeof(target) - 1);
 		if (n < 0)
@@ -153,7 +155,7 @@ static int plain_name(struct fsys *fs, struct inode *dir, int fd, const struct d
 
 /* Adds one entry; false if it doesn't fit.  *skip: it has gone meanwhile. */
 static bool add_entry(fuse_req_t req, struct fsys *fs, struct stream *s, const struct dirent64 *d, const char *name,
-		      bool plus, char *out, size_t room, size_t *used)
+	bool plus, char *out, size_t room, size_t *used)
 {
 	struct fuse_entry_param e;
 	struct stat st = {.st_ino = d->d_ino, .st_mode = (mode_t)DTTOIF(d->d_type)};

@@ -2,17 +2,17 @@
 /* ops_xattr - extended attributes, names and values encrypted; POSIX ACLs as they are.  crypto/FORMAT.md section 6. */
 #include "fs/fsys_internal.h"
 
-#include <stdio.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
 #include "fs/bufpool.h"
 #include "fs/content.h"
 #include "fs/xattr.h"
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 
-#define VALUE_MAX 65536u                  /* XATTR_SIZE_MAX */
-#define PREFIX_USER "user.bcfs."
-#define PREFIX_TRUSTED "trusted.bcfs."
-#define CAPABILITY "security.capability"
+#define VALUE_MAX	 65536u /* XATTR_SIZE_MAX */
+#define PREFIX_USER	 "user.bcfs."
+#define PREFIX_TRUSTED	 "trusted.bcfs."
+#define CAPABILITY	 "security.capability"
 #define BACKING_NAME_MAX (sizeof(PREFIX_TRUSTED) + NAME_ENC_MAX)
 /* the largest blob: length of the name, name, value */
 #define BLOB_MAX (2u + 255u + VALUE_MAX + BLOB_OVERHEAD)
@@ -45,7 +45,8 @@ static int backing_name(struct fsys *fs, const char *name, char out[static BACKI
 	return rc;
 }
 
-/* What a value is bound to: the file or directory it belongs to; links and devices have no id.  (Its name is inside.) */
+/* What a value is bound to: the file or directory it belongs to; links and devices have no id.  (Its name is inside.)
+ */
 static int owner_id(struct fsys *fs, struct inode *i, uint8_t id[static ID_BYTES])
 {
 	int rc = 0;
@@ -105,6 +106,7 @@ static int set_sealed(struct fsys *fs, struct inode *i, const char *name, const 
 	} else {
 		plain[0] = (uint8_t)(n >> 8);
 		plain[1] = (uint8_t)n;
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): its length goes before it, no zero after */
 		memcpy(plain + 2, name, n);
 		if (size > 0)
 			memcpy(plain + 2 + n, value, size);
@@ -147,8 +149,8 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 /* ---- get ---- */
 
 /*
- * Opens the backing attribute enc of i: *buf is a new locked buffer of BLOB_MAX bytes with u16 name length, name and value, *len bytes in all.
- * ENODATA if there is none.  The caller puts *buf back in any case.
+ * Opens the backing attribute enc of i: *buf is a new locked buffer of BLOB_MAX bytes with u16 name length, name and
+ * value, *len bytes in all. ENODATA if there is none.  The caller puts *buf back in any case.
  */
 static int get_blob(struct fsys *fs, struct inode *i, const char *path, const char *enc, uint8_t **buf, size_t *len)
 {
@@ -169,8 +171,9 @@ static int get_blob(struct fsys *fs, struct inode *i, const char *path, const ch
 		if (got < 0) {
 			rc = errno;
 		} else {
-			e = (size_t)got < BLOB_OVERHEAD + 2 ? ERR_CORRUPT :
-				blob_open(fs->vk, BLOB_XATTR_VALUE, id, ID_BYTES, blob, (size_t)got, *buf);
+			e = (size_t)got < BLOB_OVERHEAD + 2
+				    ? ERR_CORRUPT
+				    : blob_open(fs->vk, BLOB_XATTR_VALUE, id, ID_BYTES, blob, (size_t)got, *buf);
 			*len = (size_t)got - BLOB_OVERHEAD;
 			if (e == ERR_OK && 2u + ((size_t)(*buf)[0] << 8 | (*buf)[1]) > *len)
 				e = ERR_CORRUPT;
@@ -181,7 +184,8 @@ static int get_blob(struct fsys *fs, struct inode *i, const char *path, const ch
 	return rc;
 }
 
-static int get_sealed(struct fsys *fs, struct inode *i, const char *name, uint8_t **buf, const uint8_t **value, size_t *size)
+static int get_sealed(
+	struct fsys *fs, struct inode *i, const char *name, uint8_t **buf, const uint8_t **value, size_t *size)
 {
 	char enc[BACKING_NAME_MAX];
 	size_t n = strlen(name), len = 0;
@@ -283,7 +287,7 @@ static int long_name(struct fsys *fs, struct inode *i, const char *path, const c
 	size_t len = 0, n;
 	int rc = get_blob(fs, i, path, enc, &buf, &len);
 
-	if (rc == 0) {
+	if (rc == 0 && buf) {
 		n = (size_t)buf[0] << 8 | buf[1];
 		if (n > 255) {
 			rc = damage(fs, "name of an extended attribute", i->key.ino, UINT64_MAX);
@@ -314,7 +318,7 @@ static int list_one(struct fsys *fs, struct inode *i, const char *path, const ch
 		rc = long_name(fs, i, path, backing, name);
 	else
 		rc = crypt_errno(fs, xattr_name_open(fs->vk, text, strlen(text), name), "name of an extended attribute",
-				 i->key.ino, UINT64_MAX);
+			i->key.ino, UINT64_MAX);
 	return rc != 0 ? rc : list_add(l, name);
 }
 

@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/mount.h>
 
-/* Nobody but this daemon changes the backing directory, and it tells the kernel nothing that it would have to take back. */
+/* Nobody but this daemon changes the backing directory, and it tells the kernel nothing that it would have to take
+ * back. */
 #define DEFAULT_TIMEOUT_SECONDS 3600.0
 #define MAX_TIMEOUT_SECONDS	86400.0
 #define NEAR_ENOUGH		2u  /* edits up to which a known option is offered instead */

@@ -33,10 +33,10 @@ struct mount_options {
 	bool remount;
 	bool allow_other, no_allow_other, allow_root;
 	bool default_permissions; /* asked for by name */
-	char *fsname;	 /* NULL: the backing directory */
-	char *subtype;	 /* NULL: "blobcryptfs" */
-	char *context;	 /* SELinux options for the kernel, as given; NULL if none */
-	char *userspace; /* x-*, _netdev: kept in /run/mount/utab; NULL if none */
+	char *fsname;		  /* NULL: the backing directory */
+	char *subtype;		  /* NULL: "blobcryptfs" */
+	char *context;		  /* SELinux options for the kernel, as given; NULL if none */
+	char *userspace;	  /* x-*, _netdev: kept in /run/mount/utab; NULL if none */
 };
 
 /* Defaults. */

@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * recover - after an unclean session, a thread of idle priority looks at every file once and mends what FORMAT.md section 4 accepts, so that
- * the tolerance for unsynced ends does not outlive the crash: then the unclean sessions are struck off, and such a state is damage again.
+ * recover - after an unclean session, a thread of idle priority looks at every file once and mends what FORMAT.md
+ * section 4 accepts, so that the tolerance for unsynced ends does not outlive the crash: then the unclean sessions are
+ * struck off, and such a state is damage again.
  *
- * Users may work meanwhile: what they look at is mended first (attr_present).  A directory that is moved during the walk may have been
- * missed, so then the walk is repeated.  A file that can't be looked at keeps the sessions on the list, until the next mount tries again.
+ * Users may work meanwhile: what they look at is mended first (attr_present).  A directory that is moved during the
+ * walk may have been missed, so then the walk is repeated.  A file that can't be looked at keeps the sessions on the
+ * list, until the next mount tries again.
  */
 #include "fs/fsys_internal.h"
 
+#include "fs/content.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include "fs/content.h"
 
-#define WALKS 3
-#define IOPRIO_CLASS_IDLE 3
+#define WALKS		   3
+#define IOPRIO_CLASS_IDLE  3
 #define IOPRIO_WHO_PROCESS 1
 
-struct pending {                 /* a directory still to be read; its inode holds one lookup */
+struct pending { /* a directory still to be read; its inode holds one lookup */
 	struct pending *next;
 	struct inode *dir;
 };
@@ -78,7 +80,8 @@ static void look_at(struct recovery *r, struct inode *dir, const char *name)
 
 		if (rc == 0)
 			i->verified = true;
-		else if (rc != EIO && rc != ESTALE && rc != ENOENT) /* EIO: damage stays damage; the others: gone meanwhile */
+		else if (rc != EIO && rc != ESTALE &&
+			 rc != ENOENT) /* EIO: damage stays damage; the others: gone meanwhile */
 			r->incomplete = true;
 	}
 	inode_forget(fs, i, 1);

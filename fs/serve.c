@@ -176,8 +176,8 @@ static json_t *answer(void *arg, const char *request)
 	e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &why);
 	if (e != ERR_OK)
 		/* a source that can't: nothing newer about it */
-		return json_pack("{s:i, s:s}", "code", e == ERR_UNSUPPORTED ? EXIT_USAGE : cli_exit_code_key(e, &why), "error",
-			why.text[0] ? why.text : err_text(e));
+		return json_pack("{s:i, s:s}", "code", e == ERR_UNSUPPORTED ? EXIT_USAGE : cli_exit_code_key(e, &why),
+			"error", why.text[0] ? why.text : err_text(e));
 	audit_event("key_rotated", "on request", 0, UINT64_MAX);
 	return json_pack("{s:i, s:o}", "code", EXIT_OK, "key", report_key(m->volume));
 }
@@ -279,6 +279,7 @@ int serve(const struct serve_config *cfg, struct err_why *why)
 	m->read_only = cfg->opt->flags_on & MS_RDONLY;
 	m->uring_asked = uring_wanted(cfg->opt->uring, &m->uring_reason);
 	m->started = time(NULL);
+	m->max_threads = serve_threads(cfg->opt);
 	m->stop_fd = eventfd(0, EFD_CLOEXEC);
 	sem_init(&m->ready, 0, 0);
 	code = m->stop_fd < 0 ? cli_why(why, EXIT_INTERNAL, "No event descriptor: %s.", strerror(errno)) : EXIT_OK;

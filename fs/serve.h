@@ -65,5 +65,7 @@ bool serve_uses_uring(const struct mounted *m);
 int serve_attach(struct mounted *m, struct err_why *why);
 /* Serves requests until the end of the mount. */
 int serve_loop(struct mounted *m, struct err_why *why);
+/* How many threads may serve requests. */
+unsigned serve_threads(const struct mount_options *o);
 /* Ends the FUSE session and takes away the mount if it is still there. */
 void serve_detach(struct mounted *m);

@@ -232,17 +232,22 @@ static void *signals(void *arg)
 	return NULL;
 }
 
+unsigned serve_threads(const struct mount_options *o)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (o->max_threads)
+		return o->max_threads;
+	return cores * 2 > (long)MIN_THREADS ? (unsigned)cores * 2 : MIN_THREADS;
+}
+
 static int run_loop(struct mounted *m, struct err_why *why)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;
 
 	if (!config)
 		return cli_why(why, EXIT_MEMORY, "There is not enough memory to mount.");
-	m->max_threads = m->cfg->opt->max_threads;
-	if (!m->max_threads)
-		m->max_threads = cores * 2 > (long)MIN_THREADS ? (unsigned)cores * 2 : MIN_THREADS;
 	fuse_loop_cfg_set_max_threads(config, m->max_threads);
 	/* As a user /dev/fuse may be closed to us: fusermount3 gave us the one descriptor. */
 	fuse_loop_cfg_set_clone_fd(config, access("/dev/fuse", R_OK | W_OK) == 0);

@@ -133,7 +133,8 @@ enum err atomic_file_replace(
 }
 
 /* In place; false if name is no page of ours yet. */
-static bool overwrite(int dirfd, const char *name, const char page[static ATOMIC_PAGE], enum err *e, struct err_why *why)
+static bool overwrite(
+	int dirfd, const char *name, const char page[static ATOMIC_PAGE], enum err *e, struct err_why *why)
 {
 	int fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;

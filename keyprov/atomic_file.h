@@ -23,9 +23,10 @@ enum err atomic_file_create(int dirfd, const char *name, const void *data, size_
 enum err atomic_file_read(
 	int dirfd, const char *name, size_t cap, char **out, size_t *len, struct err_why *why) MUST_CHECK;
 /*
- * atomic_file_page - the same as atomic_file_replace for a file that has a second copy: padded with spaces to one page of ATOMIC_PAGE bytes and
- * written in place where there is such a page already, so that a full disk can't stand in the way.  A crash leaves the page old or new; where a
- * disk tears pages, the second copy serves.  Longer contents are replaced as above.
+ * atomic_file_page - the same as atomic_file_replace for a file that has a second copy: padded with spaces to one page
+ * of ATOMIC_PAGE bytes and written in place where there is such a page already, so that a full disk can't stand in the
+ * way.  A crash leaves the page old or new; where a disk tears pages, the second copy serves.  Longer contents are
+ * replaced as above.
  */
 #define ATOMIC_PAGE 4096u
 enum err atomic_file_page(int dirfd, const char *name, const void *data, size_t len, struct err_why *why) MUST_CHECK;

@@ -98,7 +98,7 @@ struct session {
 	uint32_t number;	       /* ours; stamps are its low 16 bits */
 	struct session_range *unclean; /* sessions that did not end cleanly, sorted, disjoint */
 	size_t n_unclean;
-	_Atomic bool resolved;           /* by session_resolve: none of unclean is on disk any more */
+	_Atomic bool resolved; /* by session_resolve: none of unclean is on disk any more */
 };
 /* Reads and authenticates the state.  read_only: nothing is written, number is the last session's.  Else the next
  * session is begun and durable before this returns; if the last one was left open it joins unclean.  ERR_CORRUPT: both
@@ -110,8 +110,8 @@ enum err session_end(struct volume *v, struct volkeys *vk, struct session *s, st
 /* session_reset - for a lost state file: counts every earlier session as unclean.  Only on the user's explicit word (-o
  * reset_state). */
 enum err session_reset(struct volume *v, struct volkeys *vk, struct err_why *why) MUST_CHECK;
-/* Strikes the unclean sessions off, durably: every file has been mended.  s itself stays as it is, since others are reading it; session_end writes none
- * from then on. */
+/* Strikes the unclean sessions off, durably: every file has been mended.  s itself stays as it is, since others are
+ * reading it; session_end writes none from then on. */
 enum err session_resolve(struct volume *v, struct volkeys *vk, struct session *s, struct err_why *why) MUST_CHECK;
 void session_free(struct session *s);
 /* Is the sector stamp that of an unclean session?  Any unclean session at all? */

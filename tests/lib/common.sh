@@ -194,6 +194,16 @@ need_isolation()
 	[ -n "$ISOLATED" ] || skip "needs a mount namespace of its own"
 }
 
+# users_have_fips: in a checkout below a directory that is closed to users (/root) they get a copy of the FIPS
+# provider where an installed one would be, in this mount namespace only; false when that can't be
+users_have_fips()
+{
+	local dir=${FIPS_DIRS%% *}
+	as_user test -r "$dir/fips.so" && return
+	[ -n "$ISOLATED" ] && mount -t tmpfs none /usr/local/lib && mkdir /usr/local/lib/blobcryptfs &&
+		cp -r "$dir" /usr/local/lib/blobcryptfs/fips && as_user test -r /usr/local/lib/blobcryptfs/fips/fips.so
+}
+
 # expect CODE COMMAND...: the exit code has to be CODE; output goes to $OUT
 expect()
 {

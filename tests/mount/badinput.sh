@@ -254,7 +254,7 @@ umount "$T/small"
 VOL=$T/vol
 
 # As a user.
-if [ -w /dev/fuse ] || as_user test -w /dev/fuse; then
+if { [ -w /dev/fuse ] || as_user test -w /dev/fuse; } && users_have_fips; then
 	fresh
 	case_ "a user, a volume of root" 13 "$VOL" as_user "$BCFS" mount "$VOL" "$MNT"
 fi

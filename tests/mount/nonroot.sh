@@ -17,6 +17,7 @@ if [ "$(id -u)" = 0 ]; then
 		as_user test -w /dev/fuse && : <>/dev/fuse || skip "/dev/fuse is closed to users here"
 	fi
 	as_user test -x "$BCFS" || skip "users can't run $BCFS"
+	users_have_fips || skip "users can't read the FIPS provider in ${FIPS_DIRS%% *}"
 	mkdir "$T/home.12345"
 	chown 12345:12345 "$T/home.12345"
 	# fusermount3 wants to know the user's name.

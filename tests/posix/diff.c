@@ -25,7 +25,7 @@ static const struct {
 	gid_t gid;
 	gid_t groups[2];
 	int group_count;
-} whos[WHO_COUNT] = {
+} who_ids[WHO_COUNT] = {
 	[ROOT] = {0, 0, {0, 0}, 0},
 	[OWNER] = {UID_OWNER, GID_OWNER, {GID_SECOND, 0}, 1},
 	[GROUP] = {UID_GROUP, GID_OWNER, {0, 0}, 0},
@@ -74,9 +74,9 @@ void diff_start(int reference, int tested)
 /* The raw calls change the calling thread alone, and only the effective ids. */
 static void become(enum who w)
 {
-	if (syscall(SYS_setgroups, whos[w].group_count, whos[w].groups) < 0 ||
-		syscall(SYS_setresgid, -1, whos[w].gid, -1) < 0 ||
-		syscall(SYS_setresuid, -1, whos[w].uid, -1) < 0)
+	if (syscall(SYS_setgroups, who_ids[w].group_count, who_ids[w].groups) < 0 ||
+		syscall(SYS_setresgid, -1, who_ids[w].gid, -1) < 0 ||
+		syscall(SYS_setresuid, -1, who_ids[w].uid, -1) < 0)
 		die("cannot change the user");
 	prctl(PR_SET_DUMPABLE, 1);
 }

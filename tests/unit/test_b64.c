@@ -5,8 +5,14 @@
 static void vectors(void **state)
 {
 	static const char *const v[][2] = {
-		{ "", "" }, { "f", "Zg" }, { "fo", "Zm8" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg" },
-		{ "fooba", "Zm9vYmE" }, { "foobar", "Zm9vYmFy" }, { "\xfb\xff\xbf", "-_-_" },
+		{"", ""},
+		{"f", "Zg"},
+		{"fo", "Zm8"},
+		{"foo", "Zm9v"},
+		{"foob", "Zm9vYg"},
+		{"fooba", "Zm9vYmE"},
+		{"foobar", "Zm9vYmFy"},
+		{"\xfb\xff\xbf", "-_-_"},
 	};
 
 	(void)state;
@@ -46,8 +52,8 @@ static void round_trip(void **state)
 static void refused(void **state)
 {
 	/* padding, the other alphabet, white space, surplus bits, a lone character, foreign characters */
-	static const char *const bad[] = { "Zg==", "Zg=", "+/+/", "Zm9v ", " Zm9v", "Zm\n9v", "Zh", "Zm9", "Z",
-					   "Zm9vY", "Zm9.", "\xc3\xa4g" };
+	static const char *const bad[] = {
+		"Zg==", "Zg=", "+/+/", "Zm9v ", " Zm9v", "Zm\n9v", "Zh", "Zm9", "Z", "Zm9vY", "Zm9.", "\xc3\xa4g"};
 	uint8_t out[16];
 	size_t len = 77;
 
@@ -60,11 +66,12 @@ static void refused(void **state)
 	for (int c = 0; c < 256; c++) {
 		for (size_t at = 0; at < 4; at++) {
 			char text[9] = "ZmZmZmZm";
-			bool ok = c != 0 && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", c);
+			bool ok =
+				c != 0 && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", c);
 			enum err e;
 
 			text[at] = (char)c;
-			e = b64_decode(text, 8, out, sizeof(out), &(size_t){ 0 });
+			e = b64_decode(text, 8, out, sizeof(out), &(size_t){0});
 			assert_int_equal(e, ok ? ERR_OK : ERR_CORRUPT);
 		}
 	}

@@ -6,7 +6,7 @@ static struct fips *fips;
 
 static void round_trips(void **state)
 {
-	static const size_t lengths[] = { 0, 1, 15, 16, 17, 255, 4095, 65536 };
+	static const size_t lengths[] = {0, 1, 15, 16, 17, 255, 4095, 65536};
 
 	(void)state;
 	for (enum suite suite = SUITE_GCM; suite <= SUITE_XTS_GCM; suite++) {
@@ -14,7 +14,8 @@ static void round_trips(void **state)
 
 		for (size_t k = 0; k < COUNT(lengths); k++) {
 			size_t n = lengths[k];
-			uint8_t *in = malloc(n + 1), *out = malloc(n + BLOB_OVERHEAD), *out2 = malloc(n + BLOB_OVERHEAD);
+			uint8_t *in = malloc(n + 1), *out = malloc(n + BLOB_OVERHEAD),
+				*out2 = malloc(n + BLOB_OVERHEAD);
 			uint8_t *back = malloc(n + 1);
 
 			assert_true(in && out && out2 && back);
@@ -40,9 +41,9 @@ static void matches_format(void **state)
 	static const char text[] = "target/of/a/symlink";
 	struct secret *volume = test_secret(1, 32), *inner = test_secret(101, 32);
 	struct volkeys *vk = test_volume(fips, SUITE_XTS_GCM);
-	const uint8_t head[3] = { BLOB_SYMLINK, 0, 16 + 3 };
+	const uint8_t head[3] = {BLOB_SYMLINK, 0, 16 + 3};
 	uint8_t blob[sizeof(text) + BLOB_OVERHEAD], plain[sizeof(text)], key[32], mac[32];
-	const struct piece in[] = { { head, 3 }, { blob, 16 }, { "ctx", 3 }, { text, sizeof(text) } };
+	const struct piece in[] = {{head, 3}, {blob, 16}, {"ctx", 3}, {text, sizeof(text)}};
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	int n = 0;
 
@@ -67,7 +68,7 @@ static void matches_format(void **state)
 static void tampering(void **state)
 {
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
-	const uint8_t zeros[40] = { 0 };
+	const uint8_t zeros[40] = {0};
 	uint8_t out[40 + BLOB_OVERHEAD], back[40];
 
 	(void)state;

@@ -29,24 +29,25 @@ static size_t run(const EVP_CIPHER *c, bool enc, const char *key, const char *iv
 static const struct {
 	const char *key, *iv, *plain, *aad, *cipher, *tag;
 } gcm_cases[] = {
-	{ "0000000000000000000000000000000000000000000000000000000000000000", "000000000000000000000000", "", "", "",
-	  "530f8afbc74536b9a963b4f1c4cb738b" },
-	{ "0000000000000000000000000000000000000000000000000000000000000000", "000000000000000000000000",
-	  "00000000000000000000000000000000", "", "cea7403d4d606b6e074ec5d3baf39d18",
-	  "d0d1c8a799996bf0265b98b5d48ab919" },
-	{ "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
-	  "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
-	  "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255", "",
-	  "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
-	  "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad",
-	  "b094dac5d93471bdec1a502270e3cc6c" },
-	{ "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
-	  "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
-	  "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
-	  "feedfacedeadbeeffeedfacedeadbeefabaddad2",
-	  "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
-	  "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
-	  "76fc6ece0f4e1768cddf8853bb2d551b" },
+	{"0000000000000000000000000000000000000000000000000000000000000000", "000000000000000000000000", "", "", "",
+		"530f8afbc74536b9a963b4f1c4cb738b"},
+	{"0000000000000000000000000000000000000000000000000000000000000000", "000000000000000000000000",
+		"00000000000000000000000000000000", "", "cea7403d4d606b6e074ec5d3baf39d18",
+		"d0d1c8a799996bf0265b98b5d48ab919"},
+	{"feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
+		"d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+		"1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255",
+		"",
+		"522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+		"8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad",
+		"b094dac5d93471bdec1a502270e3cc6c"},
+	{"feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
+		"d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+		"1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+		"feedfacedeadbeeffeedfacedeadbeefabaddad2",
+		"522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+		"8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
+		"76fc6ece0f4e1768cddf8853bb2d551b"},
 };
 
 static void gcm(void **state)
@@ -145,7 +146,7 @@ static void kwp_rfc_5649(void **state)
 static void kwp_is_kw(void **state)
 {
 	struct secret *kek = test_secret(0, 32), *in = test_secret(77, 32), *back = NULL;
-	const uint8_t aiv[8] = { 0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 32 };
+	const uint8_t aiv[8] = {0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 32};
 	uint8_t got[40], want[48];
 	size_t got_len = 0;
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
@@ -204,7 +205,7 @@ static void wrap_all_lengths(void **state)
 static void wrap_ranges(void **state)
 {
 	struct secret *kek = test_secret(9, 32), *small = test_secret(10, 16), *empty = NULL, *back = NULL;
-	uint8_t out[64] = { 0 };
+	uint8_t out[64] = {0};
 	size_t n = 0;
 
 	(void)state;
@@ -221,10 +222,10 @@ static void wrap_ranges(void **state)
 static void sha256(void **state)
 {
 	static const char *const v[][2] = {
-		{ "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
-		{ "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
-		{ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
-		  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
+		{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+		{"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+		{"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+			"248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
 	};
 
 	(void)state;
@@ -240,10 +241,10 @@ static void sha256(void **state)
 static void hmac(void **state)
 {
 	uint8_t key[131], data[50], out[32];
-	const struct piece whole = { data, sizeof(data) };
-	const struct piece hi = { "Hi There", 8 };
-	const struct piece parts[] = { { "Test Using Larger", 17 }, { NULL, 0 }, { " Than Block-Size Key", 20 },
-				       { " - Hash Key First", 17 } };
+	const struct piece whole = {data, sizeof(data)};
+	const struct piece hi = {"Hi There", 8};
+	const struct piece parts[] = {
+		{"Test Using Larger", 17}, {NULL, 0}, {" Than Block-Size Key", 20}, {" - Hash Key First", 17}};
 
 	(void)state;
 	memset(key, 0x0b, 20);
@@ -275,8 +276,8 @@ static void provider(void **state)
 
 static void not_found(void **state)
 {
-	struct fips_config cfg = { .dir = "/nonexistent" };
-	struct err_why why = { 0 };
+	struct fips_config cfg = {.dir = "/nonexistent"};
+	struct err_why why = {0};
 	struct fips *f = NULL;
 
 	(void)state;
@@ -292,8 +293,8 @@ static void not_found(void **state)
 }
 
 /*
- * Fills dir with a copy of the module and a fipsmodule.cnf of the given text.  A copy, not a link: a module that failed its
- * self-test stays in its error state for as long as it is loaded, and it is the one we go on with.
+ * Fills dir with a copy of the module and a fipsmodule.cnf of the given text.  A copy, not a link: a module that failed
+ * its self-test stays in its error state for as long as it is loaded, and it is the one we go on with.
  */
 static void broken_dir(const char *dir, const char *conf)
 {
@@ -320,17 +321,19 @@ static void broken_dir(const char *dir, const char *conf)
 static void damaged(void **state)
 {
 	static const char *const confs[] = {
-		"", "garbage", "[fips_sect]\nactivate = 1\n",
+		"",
+		"garbage",
+		"[fips_sect]\nactivate = 1\n",
 		"[fips_sect]\nactivate = 1\nmodule-mac = 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:"
 		"00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\n",
 	};
 	char dir[] = "/tmp/bcfs-test-XXXXXX", path[64];
-	struct fips_config cfg = { .dir = dir };
+	struct fips_config cfg = {.dir = dir};
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	for (size_t i = 0; i < COUNT(confs); i++) {
-		struct err_why why = { 0 };
+		struct err_why why = {0};
 		struct fips *f = NULL;
 
 		broken_dir(dir, confs[i]);

@@ -5,8 +5,12 @@
 static struct file_header sample(void)
 {
 	struct file_header h = {
-		.version = 1, .suite = SUITE_XTS_GCM, .incompat = HEADER_HOLES | HEADER_TRUNC, .ro_compat = 0x80,
-		.compat = 0x41, .trunc_length = UINT64_C(0x0102030405060708),
+		.version = 1,
+		.suite = SUITE_XTS_GCM,
+		.incompat = HEADER_HOLES | HEADER_TRUNC,
+		.ro_compat = 0x80,
+		.compat = 0x41,
+		.trunc_length = UINT64_C(0x0102030405060708),
 	};
 
 	memcpy(h.file_id, TEST_FILE, ID_BYTES);
@@ -23,7 +27,13 @@ static void layout(void **state)
 	(void)state;
 	memset(out, 0xff, sizeof(out));
 	header_encode(&h, out);
-	assert_hex(out, "42434631" "0001" "0002" "0003" "80" "41" "00000000");
+	assert_hex(out, "42434631"
+			"0001"
+			"0002"
+			"0003"
+			"80"
+			"41"
+			"00000000");
 	assert_memory_equal(out + 16, TEST_FILE, ID_BYTES);
 	assert_hex(out + 32, "0102030405060708");
 	for (size_t i = 40; i < HEADER_BYTES; i++)
@@ -32,7 +42,7 @@ static void layout(void **state)
 
 static void round_trip(void **state)
 {
-	struct file_header h = sample(), back = { 0 };
+	struct file_header h = sample(), back = {0};
 	uint8_t out[HEADER_BYTES], again[HEADER_BYTES];
 
 	(void)state;
@@ -46,7 +56,7 @@ static void round_trip(void **state)
 
 static enum err decode_with(size_t at, uint8_t value)
 {
-	struct file_header h = sample(), back = { 0 };
+	struct file_header h = sample(), back = {0};
 	uint8_t out[HEADER_BYTES];
 
 	header_encode(&h, out);
@@ -56,8 +66,8 @@ static enum err decode_with(size_t at, uint8_t value)
 
 static void refused(void **state)
 {
-	struct file_header h = sample(), back = { 0 };
-	uint8_t out[HEADER_BYTES] = { 0 };
+	struct file_header h = sample(), back = {0};
+	uint8_t out[HEADER_BYTES] = {0};
 
 	(void)state;
 	assert_int_equal(header_decode(out, &back), ERR_CORRUPT); /* all zero */
@@ -73,7 +83,7 @@ static void refused(void **state)
 	for (size_t i = 12; i < 16; i++)
 		assert_int_equal(decode_with(i, 1), ERR_CORRUPT);
 	assert_int_equal(decode_with(9, HEADER_HOLES), ERR_CORRUPT); /* a length without TRUNC */
-	assert_int_equal(decode_with(32, 0x80), ERR_CORRUPT);        /* no file is that long */
+	assert_int_equal(decode_with(32, 0x80), ERR_CORRUPT);	     /* no file is that long */
 	h.trunc_length = 0;
 	header_encode(&h, out);
 	assert_ok(header_decode(out, &back)); /* cut to nothing */

@@ -10,7 +10,7 @@ static struct fips *fips;
 /* SP 800-108 counter mode, recomputed from HMAC alone. */
 static void kbkdf_matches_hmac(void **state)
 {
-	static const size_t lengths[] = { 16, 31, 32, 33, 64, 100 };
+	static const size_t lengths[] = {16, 31, 32, 33, 64, 100};
 	uint8_t key[32], ctx[36], got[100], want[100];
 
 	(void)state;
@@ -27,7 +27,7 @@ static void kbkdf_matches_hmac(void **state)
 
 static void kbkdf_separates(void **state)
 {
-	const uint8_t key[32] = { 1 }, other[32] = { 2 }, ctx[16] = { 3 }, ctx2[16] = { 4 };
+	const uint8_t key[32] = {1}, other[32] = {2}, ctx[16] = {3}, ctx2[16] = {4};
 	uint8_t out[5][32];
 
 	(void)state;
@@ -43,8 +43,8 @@ static void kbkdf_separates(void **state)
 }
 
 /*
- * RFC 7914 section 11, first vector.  The module's lower bounds (SP 800-132: salt 16 bytes, 1000 rounds) refuse it, which
- * is checked too; "pkcs5" turns the bounds off for the vector.
+ * RFC 7914 section 11, first vector.  The module's lower bounds (SP 800-132: salt 16 bytes, 1000 rounds) refuse it,
+ * which is checked too; "pkcs5" turns the bounds off for the vector.
  */
 static void pbkdf2_rfc_7914(void **state)
 {
@@ -74,15 +74,15 @@ static void pbkdf2_rfc_7914(void **state)
 static void pbkdf2_matches_hmac(void **state)
 {
 	static const char pass[] = "correct horse battery staple";
-	const uint8_t salt[16] = "sixteen bytes...", one[4] = { 0, 0, 0, 1 };
-	const struct piece first[] = { { salt, 16 }, { one, 4 } };
+	const uint8_t salt[16] = "sixteen bytes...", one[4] = {0, 0, 0, 1};
+	const struct piece first[] = {{salt, 16}, {one, 4}};
 	uint8_t got[32], want[32], u[32];
 
 	(void)state;
 	assert_ok(fips_hmac(fips, (const uint8_t *)pass, strlen(pass), first, 2, u));
 	memcpy(want, u, 32);
 	for (unsigned n = 1; n < 1000; n++) {
-		const struct piece next = { u, 32 };
+		const struct piece next = {u, 32};
 
 		assert_ok(fips_hmac(fips, (const uint8_t *)pass, strlen(pass), &next, 1, u));
 		for (size_t i = 0; i < 32; i++)
@@ -94,7 +94,7 @@ static void pbkdf2_matches_hmac(void **state)
 
 static void pbkdf2_bounds(void **state)
 {
-	const uint8_t salt[16] = { 0 };
+	const uint8_t salt[16] = {0};
 	uint8_t out[32];
 
 	(void)state;
@@ -113,10 +113,10 @@ static void mac_keys(void **state)
 	static const struct {
 		enum mac_use use;
 		const char *label;
-	} uses[] = { { MAC_DESCRIPTOR, "bcfs1 descriptor" }, { MAC_STATE, "bcfs1 state" }, { MAC_AUDIT, "bcfs1 audit" } };
+	} uses[] = {{MAC_DESCRIPTOR, "bcfs1 descriptor"}, {MAC_STATE, "bcfs1 state"}, {MAC_AUDIT, "bcfs1 audit"}};
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
 	struct secret *volume_key = test_secret(1, 32);
-	const struct piece text = { "some text", 9 };
+	const struct piece text = {"some text", 9};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(uses); i++) {
@@ -135,7 +135,7 @@ static void random_ids(void **state)
 {
 	enum { N = 2000 };
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
-	uint8_t (*id)[ID_BYTES] = calloc(N, ID_BYTES);
+	uint8_t(*id)[ID_BYTES] = calloc(N, ID_BYTES);
 
 	(void)state;
 	assert_non_null(id);

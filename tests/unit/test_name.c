@@ -12,13 +12,13 @@ static const char *cipher_text(const struct enc_name *n)
 
 /* iv | ciphertext as FORMAT.md tells, by plain EVP calls; returns its length. */
 static size_t by_hand(enum suite suite, uint8_t purpose, const uint8_t *context, size_t ctx_len, const char *name,
-		      size_t len, uint8_t *raw)
+	size_t len, uint8_t *raw)
 {
 	struct secret *volume = test_secret(1, 32), *inner = test_secret(101, 32);
-	const uint8_t head[3] = { purpose, 0, (uint8_t)ctx_len };
-	uint8_t plain[256] = { 0 }, key[32], mac[32];
+	const uint8_t head[3] = {purpose, 0, (uint8_t)ctx_len};
+	uint8_t plain[256] = {0}, key[32], mac[32];
 	size_t padded = (len + 15) / 16 * 16;
-	const struct piece in[] = { { head, 3 }, { context, ctx_len }, { plain, padded } };
+	const struct piece in[] = {{head, 3}, {context, ctx_len}, {plain, padded}};
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	int n = 0;
 
@@ -42,7 +42,7 @@ static size_t by_hand(enum suite suite, uint8_t purpose, const uint8_t *context,
 
 static void matches_format(void **state)
 {
-	static const char *const names[] = { "a", "sixteen letters.", "seventeen letters", "\xff\x01 \n." };
+	static const char *const names[] = {"a", "sixteen letters.", "seventeen letters", "\xff\x01 \n."};
 
 	(void)state;
 	for (enum suite suite = SUITE_GCM; suite <= SUITE_XTS_GCM; suite++) {
@@ -175,7 +175,7 @@ static void wrong_place(void **state)
 /* Each bit of iv and ciphertext; each cut; each foreign character. */
 static void every_bit(void **state)
 {
-	static const size_t lengths[] = { 1, 16, 30, 160, 255 };
+	static const size_t lengths[] = {1, 16, 30, 160, 255};
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
 	char name[255], back[256], text[400];
 	struct enc_name enc;
@@ -207,7 +207,7 @@ static void dirids(void **state)
 {
 	struct volkeys *vk = test_volume(fips, SUITE_GCM), *other = test_volume_keys(fips, SUITE_GCM, TEST_FILE, 1, 0);
 	struct secret *volume = test_secret(1, 32);
-	const struct piece piece = { TEST_DIR, 16 };
+	const struct piece piece = {TEST_DIR, 16};
 	uint8_t id[16], key[32], mac[32], raw[32];
 	char text[DIRID_TEXT], want[DIRID_TEXT];
 
@@ -230,7 +230,8 @@ static void dirids(void **state)
 	}
 	for (size_t cut = 0; cut < strlen(want); cut++)
 		assert_int_equal(dirid_decode(vk, want, cut, id), ERR_CORRUPT);
-	assert_int_equal(dirid_decode(vk, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 56, id), ERR_CORRUPT);
+	assert_int_equal(
+		dirid_decode(vk, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 56, id), ERR_CORRUPT);
 	secret_free(volume);
 	volkeys_free(other);
 	volkeys_free(vk);
@@ -239,7 +240,7 @@ static void dirids(void **state)
 static void xattr_names(void **state)
 {
 	struct volkeys *vk = test_volume(fips, SUITE_XTS_GCM);
-	char name[257] = { 0 }, text[NAME_ENC_MAX], back[256];
+	char name[257] = {0}, text[NAME_ENC_MAX], back[256];
 
 	(void)state;
 	for (size_t n = 1; n <= 255; n++) {

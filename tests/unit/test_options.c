@@ -229,8 +229,7 @@ static void test_for_fuse(void **state)
 
 	(void)state;
 	assert_fuse("", true, "default_permissions,suid,dev,allow_other,fsname=/b,subtype=blobcryptfs");
-	assert_fuse(
-		"noallow_other,nosuid,nodev", true, "nosuid,nodev,fsname=/b,subtype=blobcryptfs");
+	assert_fuse("noallow_other,nosuid,nodev", true, "nosuid,nodev,fsname=/b,subtype=blobcryptfs");
 	assert_fuse("", false, "default_permissions,fsname=/b,subtype=blobcryptfs");
 	/* a user gets nosuid,nodev whatever was asked for: fusermount3 refuses the rest */
 	assert_fuse("suid,dev,allow_other,ro,noexec,x-y,_netdev,relatime", false,

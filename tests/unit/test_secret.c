@@ -52,8 +52,8 @@ static void equal_and_wipe(void **state)
 /* Every size: aligned, zeroed, not overlapping, wiped when freed. */
 static void alloc_sizes(void **state)
 {
-	static const size_t sizes[] = { 1, 15, 16, 17, 63, 64, 65, 500, 512, 513, 1024, 2047, 2048, 2049, 4095, 4096,
-					4097, 20000, 65535, 65536, 65537, 200000 };
+	static const size_t sizes[] = {1, 15, 16, 17, 63, 64, 65, 500, 512, 513, 1024, 2047, 2048, 2049, 4095, 4096,
+		4097, 20000, 65535, 65536, 65537, 200000};
 	uint8_t *p[COUNT(sizes)][5];
 	struct locked_stats before, after;
 
@@ -110,7 +110,7 @@ static void realloc_keeps(void **state)
 /* What is freed is gone; what is in use is found, so the scan itself works. */
 static void freed_is_wiped(void **state)
 {
-	static const size_t sizes[] = { 100, 3000, 100000 };
+	static const size_t sizes[] = {100, 3000, 100000};
 	uint8_t pattern[24];
 
 	(void)state;
@@ -204,7 +204,7 @@ static void exhaust(void)
 /* Locked memory ends at RLIMIT_MEMLOCK: NULL and ERR_NOMEM, never unlocked memory.  Root is exempt, so not as root. */
 static void exhaustion(void **state)
 {
-	const struct rlimit small = { 1 << 20, 1 << 20 };
+	const struct rlimit small = {1 << 20, 1 << 20};
 	int status = 0;
 	pid_t child;
 
@@ -225,8 +225,8 @@ static void exhaustion(void **state)
 static void *churn(void *arg)
 {
 	unsigned seed = (unsigned)(uintptr_t)arg;
-	uint8_t *p[64] = { 0 };
-	size_t len[64] = { 0 };
+	uint8_t *p[64] = {0};
+	size_t len[64] = {0};
 
 	for (unsigned i = 0; i < 20000; i++) {
 		unsigned k = (seed = seed * 1103515245u + 12345u) >> 16 & 63;
@@ -264,7 +264,7 @@ static void threads(void **state)
 
 static void setup_twice(void **state)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 	struct rlimit core;
 
 	(void)state;
@@ -278,7 +278,7 @@ static void setup_twice(void **state)
 
 static void err_texts(void **state)
 {
-	struct err_why why = { 0 };
+	struct err_why why = {0};
 
 	(void)state;
 	for (int e = ERR_OK; e <= ERR_BUG; e++)

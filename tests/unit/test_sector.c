@@ -16,14 +16,14 @@ static void fill(uint8_t *p, size_t len, unsigned seed)
 
 static void header_of(const uint8_t *file_id, enum suite suite, uint8_t *out)
 {
-	struct file_header h = { .version = 1, .suite = (uint16_t)suite };
+	struct file_header h = {.version = 1, .suite = (uint16_t)suite};
 
 	memcpy(h.file_id, file_id, ID_BYTES);
 	header_encode(&h, out);
 }
 
-static enum err seal(struct volkeys *vk, const uint8_t *file_id, uint64_t sector, uint32_t meta,
-		     const uint8_t *payload, uint8_t *out)
+static enum err seal(struct volkeys *vk, const uint8_t *file_id, uint64_t sector, uint32_t meta, const uint8_t *payload,
+	uint8_t *out)
 {
 	uint8_t header[HEADER_BYTES];
 	struct sealer *s = NULL;
@@ -38,7 +38,7 @@ static enum err seal(struct volkeys *vk, const uint8_t *file_id, uint64_t sector
 }
 
 static enum err open_at(struct volkeys *vk, const uint8_t *file_id, uint64_t sector, const uint8_t *in,
-			uint8_t *payload, uint32_t *meta)
+	uint8_t *payload, uint32_t *meta)
 {
 	struct sealer *s = NULL;
 	enum err e = sealer_get(vk, file_id, sector, &s);
@@ -65,8 +65,8 @@ static void assert_refused(struct volkeys *vk, const uint8_t *file_id, uint64_t 
 
 static void round_trips(void **state)
 {
-	static const uint64_t sectors[] = { 0, 1, 2, (1 << SEGMENT_SHIFT) - 1, 1 << SEGMENT_SHIFT, BIG_SECTOR };
-	static const uint32_t lengths[] = { 0, 1, 15, 16, 17, 100, 3935, 3936, 4063, 4064 };
+	static const uint64_t sectors[] = {0, 1, 2, (1 << SEGMENT_SHIFT) - 1, 1 << SEGMENT_SHIFT, BIG_SECTOR};
+	static const uint32_t lengths[] = {0, 1, 15, 16, 17, 100, 3935, 3936, 4063, 4064};
 	uint8_t in[SECTOR_BYTES], out[SECTOR_BYTES], back[SECTOR_BYTES];
 
 	(void)state;
@@ -103,7 +103,7 @@ static void by_hand(enum suite suite, uint64_t sector, const uint8_t *in, uint8_
 {
 	struct secret *volume = test_secret(1, 32), *inner = test_secret(101, 32);
 	uint32_t capacity = sector_capacity(sector);
-	uint8_t ctx[36], key[64], aad[32 + 128] = { 0, (uint8_t)suite, 0, 1 }, tweak[16] = { 0 }, tag[16];
+	uint8_t ctx[36], key[64], aad[32 + 128] = {0, (uint8_t)suite, 0, 1}, tweak[16] = {0}, tag[16];
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	int n = 0;
 
@@ -137,7 +137,7 @@ static void by_hand(enum suite suite, uint64_t sector, const uint8_t *in, uint8_
 
 static void matches_format(void **state)
 {
-	static const uint64_t sectors[] = { 0, 1, BIG_SECTOR };
+	static const uint64_t sectors[] = {0, 1, BIG_SECTOR};
 	uint8_t in[SECTOR_BYTES], out[SECTOR_BYTES], back[SECTOR_BYTES], header[HEADER_BYTES];
 
 	(void)state;
@@ -251,7 +251,7 @@ static void both_keys(void **state)
 static void misuse(void **state)
 {
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
-	uint8_t in[SECTOR_BYTES] = { 0 }, out[SECTOR_BYTES], header[HEADER_BYTES];
+	uint8_t in[SECTOR_BYTES] = {0}, out[SECTOR_BYTES], header[HEADER_BYTES];
 	struct sealer *s = NULL;
 	uint32_t meta = 0;
 
@@ -259,7 +259,7 @@ static void misuse(void **state)
 	assert_int_equal(sealer_get(vk, TEST_FILE, UINT64_C(1) << 52, &s), ERR_RANGE);
 	assert_ok(sealer_get(vk, TEST_FILE, 7, &s));
 	header_of(TEST_DIR, SUITE_GCM, header);
-	assert_int_equal(sector_seal(s, 0, META(0, true, 1), NULL, in, out), ERR_BUG);   /* no header */
+	assert_int_equal(sector_seal(s, 0, META(0, true, 1), NULL, in, out), ERR_BUG);	 /* no header */
 	assert_int_equal(sector_seal(s, 0, META(0, true, 1), header, in, out), ERR_BUG); /* another file's */
 	assert_int_equal(sector_seal(s, 1, META(0, true, 1), header, in, out), ERR_BUG);
 	assert_int_equal(sector_seal(s, 1, META(0, false, 1), NULL, in, out), ERR_BUG); /* short, not final */
@@ -285,8 +285,8 @@ static void nonces_differ(void **state)
 {
 	enum { N = 1000000 };
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
-	uint8_t (*nonce)[12] = malloc((size_t)N * 12);
-	uint8_t in[SECTOR_BYTES] = { 0 }, out[SECTOR_BYTES], id[ID_BYTES] = { 0 };
+	uint8_t(*nonce)[12] = malloc((size_t)N * 12);
+	uint8_t in[SECTOR_BYTES] = {0}, out[SECTOR_BYTES], id[ID_BYTES] = {0};
 	uint32_t meta = 0;
 
 	(void)state;
@@ -314,7 +314,7 @@ static void nonces_differ(void **state)
 /* No allocation per sector: what makes the one mutex of the allocator harmless. */
 static void no_allocation(void **state)
 {
-	uint8_t in[SECTOR_BYTES] = { 0 }, out[SECTOR_BYTES], back[SECTOR_BYTES];
+	uint8_t in[SECTOR_BYTES] = {0}, out[SECTOR_BYTES], back[SECTOR_BYTES];
 	struct locked_stats before, after;
 	uint32_t meta = 0;
 
@@ -337,14 +337,14 @@ static void no_allocation(void **state)
 /* The module itself says that it made the IVs (FIPS 140-3 IG C.H), where it has that indicator: 3.4 and later. */
 static void module_says_so(void **state)
 {
-	uint8_t key[32] = { 1 }, fixed[4] = { 2 }, iv[12], in[64] = { 0 }, out[64];
+	uint8_t key[32] = {1}, fixed[4] = {2}, iv[12], in[64] = {0}, out[64];
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	unsigned generated = 99;
-	OSSL_PARAM set[] = { OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED, fixed, 4),
-			     OSSL_PARAM_construct_end() };
-	OSSL_PARAM get[] = { OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_GET_IV_GEN, iv, 12),
-			     OSSL_PARAM_construct_end() };
-	OSSL_PARAM indicator[] = { OSSL_PARAM_construct_uint("iv-generated", &generated), OSSL_PARAM_construct_end() };
+	OSSL_PARAM set[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED, fixed, 4),
+		OSSL_PARAM_construct_end()};
+	OSSL_PARAM get[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_GET_IV_GEN, iv, 12),
+		OSSL_PARAM_construct_end()};
+	OSSL_PARAM indicator[] = {OSSL_PARAM_construct_uint("iv-generated", &generated), OSSL_PARAM_construct_end()};
 	int n = 0;
 
 	(void)state;
@@ -359,7 +359,8 @@ static void module_says_so(void **state)
 		if (OSSL_PARAM_modified(indicator))
 			assert_int_equal(generated, 1);
 	}
-	print_message("# iv-generated indicator: %s\n", OSSL_PARAM_modified(indicator) ? "yes, 1" : "this module has none");
+	print_message(
+		"# iv-generated indicator: %s\n", OSSL_PARAM_modified(indicator) ? "yes, 1" : "this module has none");
 	EVP_CIPHER_CTX_free(c);
 }
 

@@ -7,15 +7,15 @@
 #include <unistd.h>
 
 #define THREADS 8
-#define FILES 200
-#define MASK 0xa5
+#define FILES	200
+#define MASK	0xa5
 
 static struct fips *fips;
 
 struct load {
 	struct volkeys *vk;
 	pthread_t thread;
-	unsigned number, rounds;   /* rounds 0: until told */
+	unsigned number, rounds; /* rounds 0: until told */
 	atomic_bool *stop;
 	atomic_uint *done;
 	unsigned denied, wrong;
@@ -91,7 +91,7 @@ static void threads_and_files(void **state)
 		struct load l[THREADS];
 
 		for (unsigned i = 0; i < THREADS; i++) {
-			l[i] = (struct load){ .vk = vk, .number = i, .rounds = 2000, .stop = &stop, .done = &done };
+			l[i] = (struct load){.vk = vk, .number = i, .rounds = 2000, .stop = &stop, .done = &done};
 			assert_int_equal(pthread_create(&l[i].thread, NULL, turns, &l[i]), 0);
 		}
 		for (unsigned i = 0; i < THREADS; i++) {
@@ -110,12 +110,12 @@ static void wipe_under_load(void **state)
 	atomic_uint done = 0;
 	struct secret *k = test_secret(1, 32), *inner = test_secret(101, 32);
 	struct volkeys *vk = test_volume(fips, SUITE_XTS_GCM);
-	struct load l[THREADS], probe = { .vk = vk, .number = 99 };
+	struct load l[THREADS], probe = {.vk = vk, .number = 99};
 	unsigned denied = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < THREADS; i++) {
-		l[i] = (struct load){ .vk = vk, .number = i, .stop = &stop, .done = &done };
+		l[i] = (struct load){.vk = vk, .number = i, .stop = &stop, .done = &done};
 		assert_int_equal(pthread_create(&l[i].thread, NULL, turns, &l[i]), 0);
 	}
 	for (unsigned round = 0; round < 30; round++) {
@@ -170,9 +170,9 @@ static void all_sealers_busy(void **state)
 {
 	enum { SEALERS = 64 };
 	struct volkeys *vk = test_volume(fips, SUITE_GCM);
-	struct sealer *s[SEALERS] = { 0 };
-	struct waiter w[2] = { { vk, ERR_BUG }, { vk, ERR_BUG } };
-	uint8_t id[ID_BYTES], out[SECTOR_BYTES], in[SECTOR_BYTES] = { 0 };
+	struct sealer *s[SEALERS] = {0};
+	struct waiter w[2] = {{vk, ERR_BUG}, {vk, ERR_BUG}};
+	uint8_t id[ID_BYTES], out[SECTOR_BYTES], in[SECTOR_BYTES] = {0};
 	pthread_t t[3];
 
 	(void)state;
@@ -203,7 +203,7 @@ static void all_sealers_busy(void **state)
 
 struct planted {
 	const char *what;
-	uint8_t bytes[32];         /* XORed with MASK */
+	uint8_t bytes[32]; /* XORed with MASK */
 };
 
 static void plant(struct planted *p, const char *what, const uint8_t *bytes)
@@ -223,14 +223,14 @@ static void key_context(const uint8_t *id, uint8_t ctx[36])
 /* Every key that the volume derives, found before (where it must be somewhere), gone after the wipe. */
 static void wiped_is_gone(void **state)
 {
-	static const char *const outer_labels[] = { "bcfs1 name enc", "bcfs1 blob enc", "bcfs1 dirid mac",
-						    "bcfs1 descriptor", "bcfs1 state", "bcfs1 audit" };
+	static const char *const outer_labels[] = {"bcfs1 name enc", "bcfs1 blob enc", "bcfs1 dirid mac",
+		"bcfs1 descriptor", "bcfs1 state", "bcfs1 audit"};
 	struct planted p[12];
 	struct secret *k = NULL, *inner = NULL;
 	uint8_t ctx[36], key[64], in[SECTOR_BYTES], out[SECTOR_BYTES], id[ID_BYTES];
 	struct volkeys *vk = NULL;
 	atomic_uint done = 0;
-	struct load l = { .number = 0, .done = &done };
+	struct load l = {.number = 0, .done = &done};
 	size_t n = 0;
 
 	(void)state;
@@ -291,13 +291,13 @@ static void wiped_is_gone(void **state)
 /* Opening and closing a volume over and over leaks nothing. */
 static void no_leak(void **state)
 {
-	struct locked_stats before = { 0 }, after;
+	struct locked_stats before = {0}, after;
 
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct volkeys *vk = test_volume(fips, SUITE_XTS_GCM);
 		atomic_uint done = 0;
-		struct load l = { .vk = vk, .number = i, .done = &done };
+		struct load l = {.vk = vk, .number = i, .done = &done};
 
 		assert_ok(one_turn(&l, i));
 		volkeys_free(vk);
@@ -313,7 +313,7 @@ static void budget(void **state)
 {
 	struct volkeys *vk = test_volume(fips, SUITE_XTS_GCM);
 	atomic_uint done = 0;
-	struct load l = { .vk = vk, .done = &done };
+	struct load l = {.vk = vk, .done = &done};
 	struct locked_stats s;
 
 	(void)state;
@@ -321,7 +321,7 @@ static void budget(void **state)
 		assert_ok(one_turn(&l, i));
 	locked_stats_get(&s);
 	print_message("# locked: %zu KiB, in use: %zu KiB, allocations so far: %lu\n", s.arena_bytes / 1024,
-		      s.in_use_bytes / 1024, s.allocations);
+		s.in_use_bytes / 1024, s.allocations);
 	assert_true(s.arena_bytes < (size_t)6 << 20);
 	volkeys_free(vk);
 }

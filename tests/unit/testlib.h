@@ -5,11 +5,12 @@
  * BCFS_TEST_FIPS_DIR names the directory of the module to test; without it the usual places are searched.
  */
 #pragma once
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs the others before it */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,17 +22,17 @@
 #include "crypto/volkeys.h"
 
 #define assert_ok(e) assert_int_equal((e), ERR_OK)
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define COUNT(a)     (sizeof(a) / sizeof((a)[0]))
 
 #define TEST_VOLUME ((const uint8_t *)"test volume id 1")
-#define TEST_FILE ((const uint8_t *)"test file id 001")
-#define TEST_DIR ((const uint8_t *)"test directory 1")
+#define TEST_FILE   ((const uint8_t *)"test file id 001")
+#define TEST_DIR    ((const uint8_t *)"test directory 1")
 
 /* First thing in main(): nothing may have touched OpenSSL. */
 static inline struct fips *test_start(void)
 {
-	const struct fips_config cfg = { .dir = getenv("BCFS_TEST_FIPS_DIR") };
-	struct err_why why = { 0 };
+	const struct fips_config cfg = {.dir = getenv("BCFS_TEST_FIPS_DIR")};
+	struct err_why why = {0};
 	struct fips *f = NULL;
 
 	if (secret_hook_openssl() != ERR_OK || secret_setup(&why) != ERR_OK || fips_open(&cfg, &f, &why) != ERR_OK) {
@@ -82,8 +83,8 @@ static inline struct secret *test_secret(uint8_t seed, size_t len)
 	return s;
 }
 
-static inline struct volkeys *test_volume_keys(struct fips *f, enum suite suite, const uint8_t *id, uint8_t outer,
-					       uint8_t inner)
+static inline struct volkeys *test_volume_keys(
+	struct fips *f, enum suite suite, const uint8_t *id, uint8_t outer, uint8_t inner)
 {
 	struct secret *k = test_secret(outer, VOLUME_KEY_BYTES);
 	struct secret *i = suite == SUITE_XTS_GCM ? test_secret(inner, VOLUME_KEY_BYTES) : NULL;
@@ -102,15 +103,14 @@ static inline struct volkeys *test_volume(struct fips *f, enum suite suite)
 
 /* KBKDF by hand, from HMAC alone: FORMAT.md section 3. */
 static inline void test_kbkdf(struct fips *f, const uint8_t *key, const char *label, const void *ctx, size_t ctx_len,
-			      uint8_t *out, size_t out_len)
+	uint8_t *out, size_t out_len)
 {
 	for (size_t done = 0; done < out_len; done += 32) {
 		uint32_t i = (uint32_t)(done / 32 + 1), bits = (uint32_t)out_len * 8;
-		const uint8_t counter[4] = { (uint8_t)(i >> 24), (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i };
-		const uint8_t length[4] = { (uint8_t)(bits >> 24), (uint8_t)(bits >> 16), (uint8_t)(bits >> 8),
-					    (uint8_t)bits };
-		const struct piece in[] = { { counter, 4 }, { label, strlen(label) + 1 }, { ctx, ctx_len },
-					    { length, 4 } };
+		const uint8_t counter[4] = {(uint8_t)(i >> 24), (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i};
+		const uint8_t length[4] = {
+			(uint8_t)(bits >> 24), (uint8_t)(bits >> 16), (uint8_t)(bits >> 8), (uint8_t)bits};
+		const struct piece in[] = {{counter, 4}, {label, strlen(label) + 1}, {ctx, ctx_len}, {length, 4}};
 		uint8_t block[32];
 
 		assert_ok(fips_hmac(f, key, 32, in, COUNT(in), block));
