@@ -15,7 +15,7 @@ struct stream {
 	pthread_mutex_t lock;
 	struct inode *dir;
 	int fd;
-	off_t at;      /* cookie of the next entry to give out */
+	off_t at; /* cookie of the next entry to give out */
 	bool damaged, told;
 	size_t pos, len;
 	char buf[CHUNK];
@@ -93,7 +93,8 @@ static int stream_seek(struct stream *s, off_t off)
 		return errno;
 	s->pos = s->len = 0;
 	s->at = off;
-	if (off == 0) /* from the start; else the kernel only goes back over what we passed over behind its last entry */
+	if (off ==
+		0) /* from the start; else the kernel only goes back over what we passed over behind its last entry */
 		s->damaged = s->told = false;
 	return 0;
 }
