@@ -137,6 +137,7 @@ static void tty_start(struct tty *t, bool fresh)
 		struct termios after;
 		enum err e;
 
+		signal(SIGINT, SIG_DFL); /* ignored in whatever a shell put into the background */
 		if (setsid() < 0 || dup2(open(name, O_RDWR), STDIN_FILENO) != STDIN_FILENO)
 			_exit(90);
 		e = passphrase_read(NULL, fresh, &pass, &why);

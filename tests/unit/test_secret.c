@@ -22,7 +22,7 @@ static void secret_life(void **state)
 	assert_ptr_equal(secret_bytes(s), secret_view(s));
 	secret_free(s);
 	assert_ok(secret_take(src, sizeof(src), &s));
-	assert_string_equal(secret_view(s), "abcd");
+	assert_memory_equal(secret_view(s), "abcd", sizeof("abcd"));
 	for (size_t i = 0; i < sizeof(src); i++)
 		assert_int_equal(src[i], 0);
 	secret_free(s);
