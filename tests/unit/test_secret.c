@@ -115,7 +115,8 @@ static void freed_is_wiped(void **state)
 
 	(void)state;
 #ifdef __SANITIZE_THREAD__
-	skip(); /* its shadow memory takes minutes to scan; the other builds do */
+	print_message("skipped: ThreadSanitizer's shadow memory takes minutes to scan; the other builds do\n");
+	skip();
 #endif
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 7 + 3);

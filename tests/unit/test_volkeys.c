@@ -235,7 +235,8 @@ static void wiped_is_gone(void **state)
 
 	(void)state;
 #ifdef __SANITIZE_THREAD__
-	skip(); /* its shadow memory takes minutes to scan; the other builds do */
+	print_message("skipped: ThreadSanitizer's shadow memory takes minutes to scan; the other builds do\n");
+	skip();
 #endif
 	assert_ok(secret_new(32, &k));
 	assert_ok(secret_new(32, &inner));
