@@ -6,7 +6,7 @@
 need fio
 FIO_SIZE=16m
 if sanitized; then FIO_SIZE=4m; fi
-[ -z "$LONG" ] || FIO_SIZE=1g
+[ -z "$LONG" ] || FIO_SIZE=256m
 
 fio_run()
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 300
-# LONG: 900
+# LONG: 1500
 # VARIANTS: release asan
 #
 # Whatever is changed below while the volume is not mounted: EIO or a refusal, never wrong bytes;
@@ -12,7 +12,7 @@ need_root
 turns=1
 # Each kind of damage is a mount of its own: every third of them here, all in the long run.
 step=3
-[ -z "$LONG" ] || { turns=20 step=1; }
+[ -z "$LONG" ] || { turns=4 step=1; }
 if sanitized; then step=7; fi
 for suite in "" --infrastructure-encryption; do
 	VOL=$T/vol$suite

@@ -15,6 +15,7 @@ rounds=6
 sanitized && rounds=2
 [ -z "$LONG" ] || rounds=40
 vol_init
+: >"$T/journal"
 killed=0
 
 recovered()
