@@ -34,7 +34,7 @@ MK
 make -s -j4
 rc=0
 ./program || rc=$?
-[ "$(make -s -q && echo done)" = done ] || fail "make would build again: times are wrong"
+[ "$(make -s -q && echo "done")" = "done" ] || fail "make would build again: times are wrong"
 touch f7.c
 if make -s -q; then fail "make does not see the touched file"; fi
 make -s
