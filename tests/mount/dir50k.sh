@@ -10,8 +10,8 @@
 
 need_root
 count=20000
-sanitized && count=2000
 [ -z "$LONG" ] || count=200000
+if sanitized; then count=$((count / 10)); fi
 use_backing 6G
 vol_init
 vol_mount

@@ -12,8 +12,8 @@
 need_root
 need rsync setfacl
 count=5000
-sanitized && count=400
 [ -z "$LONG" ] || count=50000
+if sanitized; then count=$((count / 12)); fi
 use_backing 6G
 mkdir -p "$T/source"
 python3 "$SRC/tests/lib/make_tree.py" "$T/source" "$count"
