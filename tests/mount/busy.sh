@@ -57,9 +57,12 @@ vol_mount
 (
 	cd "$MNT"
 	exec 9>>file
+	: >"$T/writing"
 	while echo x >&9; do :; done
 ) 2>/dev/null &
 writer=$!
+# not before it has the file open: it would write beside the mount, for ever
+until_true 30 test -e "$T/writing" || fail "the writer does not start"
 kill -INT "$DAEMON"
 kill -TERM "$DAEMON" 2>/dev/null || true # the second one means now
 rc=0
