@@ -81,7 +81,7 @@ keyprov_FLAGS := $(HARDENING_KEYS)
 
 # ---- libraries -------------------------------------------------------------
 
-PKGS := libcrypto libsodium jansson mount
+PKGS := libcrypto libsodium jansson libcurl mount
 
 # fuse_pc PREFIX: pkg-config for libfuse, the one built in PREFIX if it is there
 fuse_pc = $(if $(wildcard $(1)/lib/pkgconfig/fuse3.pc),PKG_CONFIG_PATH='$(abspath $(1))/lib/pkgconfig' $(PKG_CONFIG) --static,$(PKG_CONFIG))
@@ -113,7 +113,7 @@ UNIT_BIN_$(1) := $$(UNIT_SRC:tests/unit/%.c=$(2)/tests/%)
 .PHONY: need-libs-$(1)
 need-libs-$(1):
 	@if [ '$$(call have_libs,$$(FUSE_PREFIX_$(1)))' != yes ]; then \
-	  echo 'blobcryptfs needs libfuse 3.18.3, OpenSSL, libsodium and jansson, and not all are here. Run: make setup' >&2; \
+	  echo 'blobcryptfs needs libfuse 3.18.3, OpenSSL, libsodium, jansson and libcurl, and not all are here. Run: make setup' >&2; \
 	  exit 1; \
 	fi
 

@@ -17,16 +17,27 @@
 
 #define VOLUME_KEY_LEN 32 /* bytes; what providers wrap */
 #define WRAPPED_MAX    1024
+#define KEY_ID_MAX     512
 
 struct wrapped { /* one wrapped key */
 	uint8_t bytes[WRAPPED_MAX];
 	size_t len;
 };
 
-struct key_ref {	  /* which KEK, in which version, did or shall do it */
-	char id[256];	  /* the provider's name of the key; for a vault the versioned kid */
-	unsigned version; /* 0: the newest */
-	time_t created;	  /* of that version; 0 unknown */
+struct key_ref {	     /* which KEK, in which version, did or shall do it */
+	char id[KEY_ID_MAX]; /* the provider's name of the key; for a vault the versioned kid */
+	unsigned version;    /* 0: the newest */
+	time_t created;	     /* of that version; 0 unknown */
+};
+
+/* What a remote keeper said at the last call, for audit, status and the prober.  No secrets. */
+struct keyprov_detail {
+	char reason[64]; /* "KeyDisabled", "ForbiddenByRbac", "timeout", "http 503"; empty: none */
+	bool network;	 /* denied by the keeper's firewall */
+	int http_status; /* 0: no answer */
+	char request_id[64], client_request_id[40];
+	char tenant[40], oid[40], appid[40], region[64];
+	char kid[KEY_ID_MAX];
 };
 
 enum key_state { KEY_USABLE, KEY_DISABLED, KEY_EXPIRED, KEY_MISSING, KEY_UNREACHABLE };
@@ -36,7 +47,8 @@ struct keyprov {
 	const struct keyprov_ops *ops;
 };
 
-/* All members are required.  PROVIDERS.md section 2 tells for each when it is called and what it may answer. */
+/* All members but the last two are required.  PROVIDERS.md section 2 tells for each when it is called and what it may
+ * answer. */
 struct keyprov_ops {
 	const char *name; /* "managed"; the "kind" of the envelope */
 	/* conf: the "provider" object of the envelope or of init's options, with "volume": hex id added; borrowed.
@@ -61,11 +73,16 @@ struct keyprov_ops {
 	/* the "provider" object to store in the envelope after wrap; new reference, NULL if out of memory */
 	json_t *(*conf)(const struct keyprov *p);
 	void (*close)(struct keyprov *p);
+	/* of the last call; NULL where nothing is remote */
+	const struct keyprov_detail *(*detail)(const struct keyprov *p);
+	/* from any thread: a call under way ends soon; NULL where calls don't wait for a network */
+	void (*abort)(struct keyprov *p);
 };
 
 /* The provider called name, or NULL. */
 const struct keyprov_ops *keyprov_find(const char *name);
 extern const struct keyprov_ops managed_ops;
+extern const struct keyprov_ops vault_ops; /* "azure-key-vault" */
 
 /* The same calls with their arguments checked and their results zeroed on failure.  Use these. */
 enum err keyprov_open(const char *name, const struct fips *f, const json_t *conf, const struct keyprov *like,
@@ -80,6 +97,9 @@ enum err keyprov_rotate(struct keyprov *p, struct key_ref *newest, struct err_wh
 enum err keyprov_remove(struct keyprov *p, const struct key_ref *ref, struct err_why *why) MUST_CHECK;
 enum err keyprov_prune(struct keyprov *p, const struct key_ref *keep, struct err_why *why) MUST_CHECK;
 void keyprov_close(struct keyprov *p); /* NULL is fine */
+/* Never NULL: empty if there is nothing to tell. */
+const struct keyprov_detail *keyprov_detail_get(const struct keyprov *p);
+void keyprov_abort(struct keyprov *p);
 
 /*
  * managed_conf - parses the SPEC of --managed-key / -o managed_key= into a provider object:

@@ -24,9 +24,12 @@ struct volume {
 	uint8_t id[ID_BYTES];
 	enum suite suite;
 	char created[32];
-	char provider[32];  /* "managed" */
-	char source[32];    /* "store", "file", "credential", "passphrase" */
-	struct key_ref key; /* KEK and version the envelope is wrapped under */
+	char provider[32];  /* of the envelope: "managed", or "azure-key-vault": a customer's key is on */
+	char source[32];    /* of it: "store", "file", "credential", "passphrase"; "vault", "managed-hsm" */
+	struct key_ref key; /* KEK and version the envelope is wrapped under; with a customer's key that one */
+	bool inner_known;   /* with a customer's key: the next two are known (after volume_unlock) */
+	char inner_source[32];
+	struct key_ref inner_key; /* the managed KEK below */
 	time_t wrapped_at;
 	unsigned rotate_days; /* policy: re-wrap under a new KEK version after so many days; 0 never */
 	int lock_fd;	      /* -1, or the held lock */
@@ -74,6 +77,50 @@ enum err volume_rotate(struct volume *v, const struct fips *f, const json_t *ove
  * new KEK (volume_rotate's override); NULL: the same source.  Takes the lock for its duration if it isn't held. */
 enum err volume_rekey(
 	struct volume *v, const struct fips *f, const json_t *now, const json_t *next, struct err_why *why) MUST_CHECK;
+
+/* ---- customer's key (PROVIDERS.md sections 3 and 8) ---- */
+
+/* Is a customer's key on?  As the descriptor says. */
+bool volume_has_customer(const struct volume *v);
+/* The "provider" object of the customer's key, borrowed; NULL if none is on. */
+const json_t *volume_customer_conf(const struct volume *v);
+
+/*
+ * volume_customer_set - puts the volume under the customer's key that conf (from vault_examine) names: turns it on,
+ * follows to a new version, or changes to another key.  Both layers are opened with the present keys first.  Managed to
+ * customer also replaces the managed KEK where its keeper can make a new one, so that an old bare envelope on some
+ * backup or freed block opens nothing.  Atomic and durable as volume_rekey; old copies are overwritten before they are
+ * given back to the filesystem.  now: where the managed key is, or NULL.  Takes the lock if it isn't held.
+ */
+enum err volume_customer_set(
+	struct volume *v, const struct fips *f, const json_t *now, const json_t *conf, struct err_why *why) MUST_CHECK;
+/* Wraps under the newest version of the key in the descriptor, if there is a newer one.  *changed tells. */
+enum err volume_customer_rotate(
+	struct volume *v, const struct fips *f, const json_t *now, bool *changed, struct err_why *why) MUST_CHECK;
+/* Back to managed: needs the customer's key once more, so it is refused (ERR_KEY_REVOKED) while access is revoked. */
+enum err volume_customer_off(struct volume *v, const struct fips *f, const json_t *now, struct err_why *why) MUST_CHECK;
+/* What the keeper said in the last call on v that asked it; never NULL. */
+const struct keyprov_detail *volume_detail(const struct volume *v);
+
+/* Unlocks again into vk, which volkeys_wipe emptied: reads the descriptor anew, unwraps, loads, checks the MAC. */
+enum err volume_reload(
+	struct volume *v, const struct fips *f, const json_t *now, struct volkeys *vk, struct err_why *why) MUST_CHECK;
+
+/* A copy of what the prober needs, for use on another thread while v changes hands. */
+struct keeper {
+	struct keyprov *provider;
+	struct wrapped layer_key;
+	struct key_ref ref;
+	unsigned probe_seconds, lease_seconds;
+	bool expired_revokes;
+};
+/* ERR_NOT_FOUND: no customer's key is on.  No I/O. */
+enum err volume_keeper_open(
+	const struct volume *v, const struct fips *f, struct keeper *out, struct err_why *why) MUST_CHECK;
+void volume_keeper_close(struct keeper *k);
+/* One real unwrap of the layer key, thrown away at once; then the key's state (disabled and, if the policy says so,
+ * expired count as revoked).  fresh: on a new connection. */
+enum err volume_keeper_probe(struct keeper *k, bool fresh, struct err_why *why) MUST_CHECK;
 
 /* ---- lock ---- */
 struct lock_holder {

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gate - whether the volume's data may be touched now: OPEN, GRACE (the keeper can't be reached, the lease is good
+ * still), LOCKED.  Every FUSE callback that touches data or names goes through it.
+ *
+ * The fast path of gate_enter is two atomic operations on a counter of the thread's own cache line; nobody waits for a
+ * network in it.  Locking stops admission, waits (bounded) for those inside, drains dirty pages while the key is still
+ * there, wipes keys and plaintext, drops the kernel's caches, verifies, and publishes the state, in this order
+ * (DESIGN.md section 11).
+ *
+ * Threads: gate_enter and gate_leave from any; gate_lock and gate_unlock from one thread at a time, never from a FUSE
+ * callback.
+ */
+#pragma once
+#include "crypto/err.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+struct fsys;
+
+enum gate_state { GATE_OPEN, GATE_GRACE, GATE_LOCKING, GATE_LOCKED };
+enum gate_reason {
+	GATE_NONE,
+	GATE_REVOKED,	  /* EKEYREVOKED: the customer said no */
+	GATE_UNAVAILABLE, /* ENOKEY: the lease ran out */
+	GATE_MANUAL,	  /* ENOKEY: "blobcryptfs lock" */
+	GATE_WAITING,	  /* ENOKEY: mounted with wait_key, never opened yet */
+};
+
+/* 0, or the errno that the request has to fail with.  After 0: gate_leave exactly once. */
+int gate_enter(struct fsys *fs);
+void gate_leave(struct fsys *fs);
+
+struct gate_report { /* of a lock; times are CLOCK_BOOTTIME nanoseconds, wall is CLOCK_REALTIME at the start */
+	enum gate_reason reason;
+	time_t wall;
+	uint64_t started, closed, drained, wiped, purged, done, last_read_ok, first_refused;
+	uint64_t inodes_purged, undrained; /* files with dirty pages that could not be written in time */
+	uint64_t refused;		   /* requests refused so far */
+	bool verified;			   /* no page of any file is left in the kernel's cache */
+	char note[256];
+};
+/* Locks; returns when the state is LOCKED.  Locking again changes the reason only. */
+void gate_lock(struct fsys *fs, enum gate_reason reason, struct gate_report *out);
+/* The keys are loaded again (volume_reload): admits requests. */
+void gate_unlock(struct fsys *fs);
+/* For status and the prober. */
+void gate_set_grace(struct fsys *fs, bool grace);
+enum gate_state gate_state(const struct fsys *fs, enum gate_reason *reason, time_t *since);
+const char *gate_state_name(enum gate_state s);
+const char *gate_reason_name(enum gate_reason r);
+/* The last lock's report; false if there was none. */
+bool gate_last_report(const struct fsys *fs, struct gate_report *out);
