@@ -31,7 +31,8 @@ enum exit_code {
 	EXIT_MOUNT_FAILED = 15, /* the kernel or fusermount3 refused */
 	EXIT_DIRECTORY = 16,	/* init: not empty, a volume already, inside of one */
 	EXIT_NOT_MOUNTED = 17,
-	EXIT_BUSY = 18, /* still in use */
+	EXIT_BUSY = 18,	     /* still in use */
+	EXIT_KEY_UNFIT = 19, /* key set: the vault or the key does not pass a check */
 };
 
 struct cli {
