@@ -29,6 +29,9 @@ enum gate_reason {
 	GATE_WAITING,	  /* ENOKEY: mounted with wait_key, never opened yet */
 };
 
+/* Before the loop starts, instead of being open (wait_key): there has been no key yet, so nothing is drained or wiped. */
+void gate_start_locked(struct fsys *fs, enum gate_reason reason);
+
 /* 0, or the errno that the request has to fail with.  After 0: gate_leave exactly once. */
 int gate_enter(struct fsys *fs);
 void gate_leave(struct fsys *fs);
@@ -48,6 +51,12 @@ void gate_lock(struct fsys *fs, enum gate_reason reason, struct gate_report *out
 void gate_unlock(struct fsys *fs);
 /* For status and the prober. */
 void gate_set_grace(struct fsys *fs, bool grace);
+/*
+ * The end of the lease: CLOCK_BOOTTIME nanoseconds from which on gate_enter refuses with ENOKEY, whatever the state
+ * says; 0: never (no customer's key, the default).  A suspend is over before any thread of ours has run, so gate_enter
+ * itself compares; the vDSO serves CLOCK_BOOTTIME in about 25 ns, and no clock is read while it is 0.  From any thread.
+ */
+void gate_set_deadline(struct fsys *fs, uint64_t boottime_ns);
 enum gate_state gate_state(const struct fsys *fs, enum gate_reason *reason, time_t *since);
 const char *gate_state_name(enum gate_state s);
 const char *gate_reason_name(enum gate_reason r);
