@@ -38,3 +38,6 @@ void control_stop(struct control *c); /* NULL is fine */
  */
 enum err control_ask(const char *volume_hex, const char *mountpoint, uid_t owner, const char *request, unsigned seconds,
 	json_t **answer, struct err_why *why) MUST_CHECK;
+/* The same with arguments for the request: the line's member "args".  NULL: none. */
+enum err control_ask_args(const char *volume_hex, const char *mountpoint, uid_t owner, const char *request,
+	const json_t *args, unsigned seconds, json_t **answer, struct err_why *why) MUST_CHECK;

@@ -12,6 +12,7 @@
 
 struct question {
 	const char *mountpoint, *request;
+	const json_t *args; /* or NULL */
 	uid_t owner;
 	unsigned seconds;
 };
@@ -60,6 +61,10 @@ static enum err ask_at(const char *path, const struct question *q, json_t **answ
 		return err_set(why, ERR_IO, errno, "The daemon at %s can't be asked: %s.", path, strerror(errno));
 	control_deadline(&deadline, q->seconds);
 	request = json_pack("{s:s}", "request", q->request);
+	if (request && q->args && json_object_set_new(request, "args", json_deep_copy(q->args)) != 0) {
+		json_decref(request);
+		request = NULL;
+	}
 	if (request && control_send(fd, request, &deadline))
 		got = control_receive(fd, CONTROL_ANSWER_CAP, &deadline);
 	json_decref(request);
@@ -108,7 +113,13 @@ static enum err ask_all(const char *dir, const struct question *q, json_t **answ
 enum err control_ask(const char *volume_hex, const char *mountpoint, uid_t owner, const char *request, unsigned seconds,
 	json_t **answer, struct err_why *why)
 {
-	const struct question q = {mountpoint, request, owner, seconds};
+	return control_ask_args(volume_hex, mountpoint, owner, request, NULL, seconds, answer, why);
+}
+
+enum err control_ask_args(const char *volume_hex, const char *mountpoint, uid_t owner, const char *request,
+	const json_t *args, unsigned seconds, json_t **answer, struct err_why *why)
+{
+	const struct question q = {mountpoint, request, args, owner, seconds};
 	char dir[CONTROL_PATH_CAP], path[2 * CONTROL_PATH_CAP];
 	enum err e = ERR_NOT_FOUND;
 

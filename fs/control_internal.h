@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define CONTROL_PATH_CAP    256
-#define CONTROL_REQUEST_CAP 4096u
+#define CONTROL_REQUEST_CAP 16384u
 #define CONTROL_ANSWER_CAP  262144u
 #define CONTROL_DIRECTORIES 2u
 
