@@ -100,3 +100,22 @@ void keyprov_close(struct keyprov *p)
 	if (p)
 		p->ops->close(p);
 }
+
+const struct keyprov_detail *keyprov_detail_get(const struct keyprov *p)
+{
+	static const struct keyprov_detail none;
+
+	return p && p->ops->detail ? p->ops->detail(p) : &none;
+}
+
+void keyprov_abort(struct keyprov *p)
+{
+	if (p && p->ops->abort)
+		p->ops->abort(p);
+}
+
+void keyprov_fresh(struct keyprov *p)
+{
+	if (p && p->ops->fresh)
+		p->ops->fresh(p);
+}

@@ -47,7 +47,7 @@ struct keyprov {
 	const struct keyprov_ops *ops;
 };
 
-/* All members but the last two are required.  PROVIDERS.md section 2 tells for each when it is called and what it may
+/* All members but the last three are required.  PROVIDERS.md section 2 tells for each when it is called and what it may
  * answer. */
 struct keyprov_ops {
 	const char *name; /* "managed"; the "kind" of the envelope */
@@ -77,6 +77,8 @@ struct keyprov_ops {
 	const struct keyprov_detail *(*detail)(const struct keyprov *p);
 	/* from any thread: a call under way ends soon; NULL where calls don't wait for a network */
 	void (*abort)(struct keyprov *p);
+	/* the next unwrap goes out on a new connection; NULL where calls don't wait for a network */
+	void (*fresh)(struct keyprov *p);
 };
 
 /* The provider called name, or NULL. */
@@ -100,6 +102,7 @@ void keyprov_close(struct keyprov *p); /* NULL is fine */
 /* Never NULL: empty if there is nothing to tell. */
 const struct keyprov_detail *keyprov_detail_get(const struct keyprov *p);
 void keyprov_abort(struct keyprov *p);
+void keyprov_fresh(struct keyprov *p);
 
 /*
  * managed_conf - parses the SPEC of --managed-key / -o managed_key= into a provider object:

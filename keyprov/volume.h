@@ -39,6 +39,9 @@ struct volume {
 	char *path;	      /* as given to volume_open, for messages; owned */
 	json_t *second;	      /* the other copy if it parses and differs from descriptor; owned */
 	bool from_backup;     /* descriptor is the second copy */
+	struct keyprov_detail detail; /* see volume_detail */
+	bool printed;		      /* print is of the keys that opened the volume first */
+	uint8_t print[32];	      /* so that volume_reload loads no others */
 };
 
 struct volume_init {
@@ -113,6 +116,7 @@ struct keeper {
 	struct key_ref ref;
 	unsigned probe_seconds, lease_seconds;
 	bool expired_revokes;
+	struct keyprov_detail detail; /* of the last probe; reason also "KeyDisabled", "KeyExpired", "KeyNotFound" */
 };
 /* ERR_NOT_FOUND: no customer's key is on.  No I/O. */
 enum err volume_keeper_open(
