@@ -29,7 +29,8 @@ enum gate_reason {
 	GATE_WAITING,	  /* ENOKEY: mounted with wait_key, never opened yet */
 };
 
-/* Before the loop starts, instead of being open (wait_key): there has been no key yet, so nothing is drained or wiped. */
+/* Before the loop starts, instead of being open (wait_key): there has been no key yet, so nothing is drained or wiped.
+ */
 void gate_start_locked(struct fsys *fs, enum gate_reason reason);
 
 /* 0, or the errno that the request has to fail with.  After 0: gate_leave exactly once. */

@@ -109,12 +109,15 @@ static json_t *report_counters(const struct fsys_counters *c)
 	return o;
 }
 
-json_t *report_mount(const struct mounted *m)
+json_t *report_mount(struct mounted *m)
 {
 	const struct mount_options *opt = m->cfg->opt;
 	struct locked_stats memory = {0};
-	json_t *o = report_volume(m->volume, m->cfg->dir), *more;
+	json_t *o, *more;
 
+	pthread_mutex_lock(&m->shown_lock);
+	o = json_deep_copy(m->shown);
+	pthread_mutex_unlock(&m->shown_lock);
 	if (!o)
 		return NULL;
 	locked_stats_get(&memory);

@@ -14,8 +14,8 @@
 json_t *report_key(const struct volume *v);
 /* From the descriptor alone: "authenticated" is false. */
 json_t *report_volume(const struct volume *v, const char *dir);
-/* A running mount, by its daemon. */
-json_t *report_mount(const struct mounted *m);
+/* A running mount, by its daemon; from any thread, and never waits for the key worker. */
+json_t *report_mount(struct mounted *m);
 
 /* Aligned "name: value" lines. */
 void report_print(const json_t *report, FILE *out);

@@ -160,52 +160,7 @@ static int end_session(struct mounted *m, bool was_up, struct err_why *why)
 	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
 }
 
-static json_t *answer(void *arg, const char *request)
-{
-	struct mounted *m = arg;
-	struct err_why why = {0};
-	enum err e;
-
-	if (strcmp(request, "status") == 0)
-		return report_mount(m);
-	if (strcmp(request, "rotate") != 0)
-		return NULL;
-	if (m->read_only)
-		return json_pack("{s:i, s:s}", "code", EXIT_BACKING, "error",
-			"The volume is mounted read-only, so its key can't be rotated.");
-	e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &why);
-	if (e != ERR_OK)
-		/* a source that can't: nothing newer about it */
-		return json_pack("{s:i, s:s}", "code", e == ERR_UNSUPPORTED ? EXIT_USAGE : cli_exit_code_key(e, &why),
-			"error", why.text[0] ? why.text : err_text(e));
-	audit_event("key_rotated", "on request", 0, UINT64_MAX);
-	return json_pack("{s:i, s:o}", "code", EXIT_OK, "key", report_key(m->volume));
-}
-
-/* A mount may last longer than a key. */
-static void tick(void *arg)
-{
-	struct mounted *m = arg;
-	struct err_why why = {0};
-
-	if (m->read_only || !volume_rotation_due(m->volume, time(NULL)))
-		return;
-	if (volume_rekey(m->volume, m->fips, m->key_override, NULL, &why) == ERR_OK)
-		audit_event("key_rotated", "by age", 0, UINT64_MAX);
-	else
-		log_line(LOG_WARN, "event=rotation_failed why=\"%s\"", why.text);
-}
-
-static void start_control(struct mounted *m)
-{
-	const struct control_handler h = {.answer = answer, .tick = tick, .arg = m};
-	struct err_why why = {0};
-
-	if (control_start(m->volume_hex, &h, &m->control, &why) != ERR_OK)
-		cli_say("%s", why.text);
-}
-
-/* On the recovery thread.  The key worker of the control thread writes the descriptor, never the state. */
+/* On the recovery thread.  The key worker writes the descriptor, never the state. */
 static bool recovered(void *arg)
 {
 	struct mounted *m = arg;
@@ -224,13 +179,14 @@ static int mount_and_loop(struct mounted *m, struct err_why *why)
 
 	if (code == EXIT_OK) {
 		code = serve_attach(m, why);
+		if (code == EXIT_OK)
+			code = serve_key_start(m, why);
 		if (code == EXIT_OK) {
-			start_control(m);
 			if (fsys_recover_start(m->fs, recovered, m) != 0)
 				log_line(LOG_WARN, "event=recovery_not_started");
 			code = serve_loop(m, why);
 			fsys_recover_stop(m->fs);
-			control_stop(m->control);
+			serve_key_stop(m);
 		}
 		serve_detach(m);
 		if (atomic_load(&m->is_up))
@@ -282,6 +238,7 @@ int serve(const struct serve_config *cfg, struct err_why *why)
 	m->max_threads = serve_threads(cfg->opt);
 	m->stop_fd = eventfd(0, EFD_CLOEXEC);
 	sem_init(&m->ready, 0, 0);
+	pthread_mutex_init(&m->shown_lock, NULL);
 	code = m->stop_fd < 0 ? cli_why(why, EXIT_INTERNAL, "No event descriptor: %s.", strerror(errno)) : EXIT_OK;
 	if (code == EXIT_OK)
 		code = open_volume(m, why);
@@ -295,6 +252,8 @@ int serve(const struct serve_config *cfg, struct err_why *why)
 	json_decref(m->key_override);
 	fips_close(m->fips);
 	audit_close();
+	json_decref(m->shown);
+	pthread_mutex_destroy(&m->shown_lock);
 	sem_destroy(&m->ready);
 	if (m->stop_fd >= 0)
 		close(m->stop_fd);

@@ -3,13 +3,15 @@
  * serve - the life of one mounted volume, from its descriptor to the clean end of its session.
  *
  * Runs in the process that stays (see daemon.h), which must not have touched OpenSSL before.  What is in struct mounted
- * is constant while the mount is up, but for volume, which belongs to the control thread meanwhile.
+ * is constant while the mount is up, but for volume, which belongs to the key worker meanwhile, and for what has a lock
+ * of its own.
  */
 #pragma once
 #include "crypto/fips.h"
 #include "fs/cli.h"
 #include "fs/control.h"
 #include "fs/fsys.h"
+#include "fs/keywork.h"
 #include "fs/options.h"
 #include "keyprov/volume.h"
 #include <jansson.h>
@@ -37,12 +39,16 @@ struct mounted {
 	struct fsys *fs;
 	struct fuse_session *fuse;
 	struct control *control;
+	struct keywork *work;
 	json_t *key_override; /* -o managed_key=; NULL if none */
 	bool read_only, uring_asked;
 	const char *uring_reason; /* why io_uring was asked for, or not */
 	time_t started;
 	unsigned max_threads;
 	char volume_hex[2 * ID_BYTES + 1];
+
+	pthread_mutex_t shown_lock;
+	json_t *shown; /* report_volume() as of the last change; protected by shown_lock */
 
 	sem_t ready; /* posted by the init callback, or when the loop ended before it */
 	atomic_bool loop_ended;
@@ -55,6 +61,13 @@ struct mounted {
 
 /* Mounts, serves until unmounted, cleans up.  EXIT_OK, or the reason in why (not yet told to anybody). */
 int serve(const struct serve_config *cfg, struct err_why *why);
+
+/* ---- serve_key.c ---- */
+/* The key worker and the control socket; without the latter the mount goes on. */
+int serve_key_start(struct mounted *m, struct err_why *why);
+void serve_key_stop(struct mounted *m);
+/* Those who may not touch the volume see it as it is now; by whoever owns it. */
+void serve_show(struct mounted *m);
 
 /* ---- serve_mount.c ---- */
 /* Is FUSE over io_uring to be asked for?  reason: constant text for the status. */
