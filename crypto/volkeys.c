@@ -271,15 +271,11 @@ static enum err memory_take(struct volkeys *vk)
 	return ERR_OK;
 }
 
-enum err volkeys_new(const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES],
-	const struct secret *volume_key, const struct secret *inner, struct volkeys **out)
+enum err volkeys_new_empty(
+	const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES], struct volkeys **out)
 {
-	struct volkeys *vk;
-	enum err e;
+	struct volkeys *vk = aligned_alloc(_Alignof(struct volkeys), sizeof(*vk));
 
-	if (!keys_fit(suite, volume_key, inner))
-		return ERR_RANGE;
-	vk = aligned_alloc(_Alignof(struct volkeys), sizeof(*vk));
 	if (!vk)
 		return ERR_NOMEM;
 	memset(vk, 0, sizeof(*vk));
@@ -294,9 +290,26 @@ enum err volkeys_new(const struct fips *f, enum suite suite, const uint8_t volum
 		vk->bench[i].vk = vk;
 	for (size_t i = 0; i < SEALERS; i++)
 		vk->sealer[i].vk = vk;
-	e = memory_take(vk);
-	if (e == ERR_OK)
-		e = volkeys_load(vk, volume_key, inner);
+	if (memory_take(vk) != ERR_OK) {
+		volkeys_free(vk);
+		return ERR_NOMEM;
+	}
+	*out = vk;
+	return ERR_OK;
+}
+
+enum err volkeys_new(const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES],
+	const struct secret *volume_key, const struct secret *inner, struct volkeys **out)
+{
+	struct volkeys *vk;
+	enum err e;
+
+	if (!keys_fit(suite, volume_key, inner))
+		return ERR_RANGE;
+	e = volkeys_new_empty(f, suite, volume_id, &vk);
+	if (e != ERR_OK)
+		return e;
+	e = volkeys_load(vk, volume_key, inner);
 	if (e != ERR_OK) {
 		volkeys_free(vk);
 		return e;

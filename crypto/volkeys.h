@@ -28,6 +28,9 @@ struct volkeys;
 /* inner is NULL for SUITE_GCM.  Keys are borrowed and copied. */
 enum err volkeys_new(const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES],
 	const struct secret *volume_key, const struct secret *inner, struct volkeys **out) MUST_CHECK;
+/* The same without keys, as after volkeys_wipe: for a mount that waits for its keeper. */
+enum err volkeys_new_empty(const struct fips *f, enum suite suite, const uint8_t volume_id[static ID_BYTES],
+	struct volkeys **out) MUST_CHECK;
 void volkeys_wipe(struct volkeys *vk);
 enum err volkeys_load(struct volkeys *vk, const struct secret *volume_key, const struct secret *inner) MUST_CHECK;
 void volkeys_free(struct volkeys *vk); /* wipes; NULL is fine */

@@ -289,6 +289,34 @@ static void wiped_is_gone(void **state)
 	volkeys_free(vk);
 }
 
+/* A mount that waits for its keeper: nothing works, and after volkeys_load() it is a volume like others. */
+static void empty_at_first(void **state)
+{
+	struct volkeys *vk = NULL, *other = test_volume(fips, SUITE_XTS_GCM);
+	struct secret *k = test_secret(1, VOLUME_KEY_BYTES), *i = test_secret(101, VOLUME_KEY_BYTES);
+	uint8_t mac[32], want[32], id[ID_BYTES];
+	struct sealer *s = NULL;
+
+	(void)state;
+	assert_ok(volkeys_new_empty(fips, SUITE_XTS_GCM, TEST_VOLUME, &vk));
+	assert_int_equal(volkeys_mac(vk, MAC_STATE, "x", 1, mac), ERR_KEY_UNAVAILABLE);
+	assert_int_equal(volkeys_random_id(vk, id), ERR_KEY_UNAVAILABLE);
+	assert_int_equal(sealer_get(vk, TEST_FILE, 0, &s), ERR_KEY_UNAVAILABLE);
+	volkeys_wipe(vk);
+	assert_int_equal(volkeys_load(vk, k, NULL), ERR_RANGE);
+	assert_ok(volkeys_load(vk, k, i));
+	assert_ok(volkeys_mac(vk, MAC_STATE, "x", 1, mac));
+	assert_ok(volkeys_mac(other, MAC_STATE, "x", 1, want));
+	assert_memory_equal(mac, want, sizeof(mac));
+	secret_free(k);
+	secret_free(i);
+	volkeys_free(vk);
+	volkeys_free(other);
+	/* One that never had keys goes away as well. */
+	assert_ok(volkeys_new_empty(fips, SUITE_GCM, TEST_VOLUME, &vk));
+	volkeys_free(vk);
+}
+
 /* Opening and closing a volume over and over leaks nothing. */
 static void no_leak(void **state)
 {
@@ -332,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(budget),
 		cmocka_unit_test(wiped_is_gone),
+		cmocka_unit_test(empty_at_first),
 		cmocka_unit_test(no_leak),
 		cmocka_unit_test(all_sealers_busy),
 		cmocka_unit_test(threads_and_files),
