@@ -18,12 +18,11 @@ enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why
 		return err_set(why, ERR_NOMEM, ENOMEM, "out of memory");
 	fs->volume = p->volume;
 	fs->vk = p->vk;
-	fs->session = p->session;
 	fs->opt = p->opt;
 	fs->ready = p->ready;
 	fs->ready_arg = p->ready_arg;
-	fs->stamp = (uint16_t)p->session->number;
-	fs->any_unclean = session_any_unclean(p->session);
+	if (p->session)
+		fsys_begin(fs, p->session);
 	fs->privileged = creds_init();
 	/* asking for a trusted attribute that isn't there fails with EPERM only for those who may not */
 	fs->trusted_xattr = geteuid() == 0;
@@ -35,6 +34,13 @@ enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why
 	}
 	*out = fs;
 	return ERR_OK;
+}
+
+void fsys_begin(struct fsys *fs, const struct session *session)
+{
+	fs->session = session;
+	fs->stamp = (uint16_t)session->number;
+	fs->any_unclean = session_any_unclean(session);
 }
 
 bool fsys_free(struct fsys *fs)

@@ -41,12 +41,14 @@ struct fsys;
 struct fsys_params {
 	const struct volume *volume;
 	struct volkeys *vk;
-	const struct session *session;
+	const struct session *session; /* NULL: fsys_begin follows */
 	struct fsys_options opt;
 	void (*ready)(void *arg); /* called once from the init callback, when the kernel has answered */
 	void *ready_arg;
 };
 enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why *why) MUST_CHECK;
+/* The session of a mount that came up without its key (wait_key); before gate_unlock, which lets the first one in. */
+void fsys_begin(struct fsys *fs, const struct session *session);
 /* Closes everything, with the loop stopped.  True if every file is in a sound state, so that the session may be ended
  * cleanly. */
 bool fsys_free(struct fsys *fs);
