@@ -15,11 +15,6 @@ enum err locked_start(void) MUST_CHECK;
 /* Wipes and releases every arena and chunk; from then on allocations fail and frees are ignored. */
 void locked_stop(void);
 
-/* As locked_alloc(), but aligned to 16 bytes only: what OpenSSL needs, for half the memory. */
-void *locked_alloc_packed(size_t len);
-/* As realloc(3), packed; a block left behind is wiped. */
-void *locked_realloc(void *p, size_t len);
-
 /* A region of its own between guard pages, zeroed, its lock verified; NULL if it can't be had. */
 void *locked_chunk_new(size_t len);
 void locked_chunk_free(void *p, size_t len);

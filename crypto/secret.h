@@ -44,6 +44,14 @@ void secret_free(struct secret *s); /* wipes; NULL is fine */
  * Aligned to 64 bytes; NULL when locked memory is exhausted. */
 void *locked_alloc(size_t len);
 void locked_free(void *p); /* wipes the whole allocation; NULL is fine */
+/* For libraries that let their allocator be replaced.  As locked_alloc(), but aligned to 16 bytes only, for half the
+ * memory. */
+void *locked_alloc_packed(size_t len);
+/* As realloc(3), packed; a block left behind is wiped. */
+void *locked_realloc(void *p, size_t len);
+/* Frees p wherever it comes from, here or malloc(3): for a library that had allocated before its allocator was
+ * replaced. */
+void locked_free_any(void *p);
 
 void secret_wipe(void *p, size_t len);			     /* never optimized away */
 bool secret_equal(const void *a, const void *b, size_t len); /* constant time */

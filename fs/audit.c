@@ -3,6 +3,7 @@
 #include "fs/audit.h"
 
 #include "fs/log.h"
+#include "keyprov/sealed_json.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -132,6 +133,7 @@ static void write_line(const char *event, const char *detail, uint64_t ino, uint
 	size_t n;
 	json_t *o;
 	char *text;
+	enum err e;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
@@ -147,12 +149,11 @@ static void write_line(const char *event, const char *detail, uint64_t ino, uint
 		json_object_set_new(o, "sector", json_integer((json_int_t)sector));
 	if (held_back)
 		json_object_set_new(o, "held_back", json_integer((json_int_t)held_back));
-	text = json_dumps(o, JSON_COMPACT);
+	e = sealed_json_text(o, JSON_COMPACT, &text, &n);
 	json_decref(o);
-	if (!text)
+	if (e != ERR_OK)
 		return;
-	n = strlen(text);
-	text[n] = '\n'; /* in the place of the NUL: one write makes one line, also with other writers */
+	text[n] = '\n'; /* there is room for it; one write makes one line, also with other writers */
 	if (write(audit.fd, text, n + 1) < 0)
 		log_line(LOG_WARN, "event=audit_write_failed err=\"%s\"", strerror(errno));
 	free(text);

@@ -7,8 +7,7 @@
 
 #define MAC_BYTES 32
 
-/* json_dumps would hand out memory of jansson's allocator, which another part of the program may have replaced. */
-static enum err dump(const json_t *obj, size_t flags, char **out, size_t *len)
+enum err sealed_json_text(const json_t *obj, size_t flags, char **out, size_t *len)
 {
 	size_t need = json_dumpb(obj, NULL, 0, flags);
 	char *buf;
@@ -38,7 +37,7 @@ static enum err mac_of(const json_t *obj, struct volkeys *vk, enum mac_use use, 
 	if (!copy)
 		return ERR_NOMEM;
 	(void)json_object_del(copy, "mac");
-	e = dump(copy, JSON_COMPACT | JSON_SORT_KEYS, &text, &len);
+	e = sealed_json_text(copy, JSON_COMPACT | JSON_SORT_KEYS, &text, &len);
 	json_decref(copy);
 	if (e != ERR_OK)
 		return e;
@@ -108,7 +107,7 @@ enum err sealed_json_write_page(int dirfd, const char *name, const json_t *obj, 
 {
 	char *text;
 	size_t len;
-	enum err e = dump(obj, JSON_COMPACT, &text, &len);
+	enum err e = sealed_json_text(obj, JSON_COMPACT, &text, &len);
 
 	if (e != ERR_OK)
 		return err_set(why, e, 0, "out of memory");
@@ -121,7 +120,7 @@ enum err sealed_json_write(int dirfd, const char *name, const json_t *obj, bool 
 {
 	char *text;
 	size_t len;
-	enum err e = dump(obj, JSON_INDENT(2), &text, &len);
+	enum err e = sealed_json_text(obj, JSON_INDENT(2), &text, &len);
 
 	if (replaced)
 		*replaced = false;
@@ -131,7 +130,7 @@ enum err sealed_json_write(int dirfd, const char *name, const json_t *obj, bool 
 		free(text);
 		return err_set(why, ERR_RANGE, 0, "%s would be larger than %u bytes", name, SEALED_JSON_MAX);
 	}
-	text[len] = '\n'; /* dump left room for it */
+	text[len] = '\n'; /* sealed_json_text left room for it */
 	e = atomic_file_replace(dirfd, name, text, len + 1, replaced, why);
 	free(text);
 	return e;

@@ -15,6 +15,9 @@
 
 /* ERR_NOT_FOUND, ERR_IO; ERR_CORRUPT with a sentence: empty, too large, not JSON, no object.  Not authenticated. */
 enum err sealed_json_read(int dirfd, const char *name, json_t **out, struct err_why *why) MUST_CHECK;
+/* The text of obj, from malloc(3), not NUL-terminated, with room for one more byte.  json_dumps() hands out memory of
+ * jansson's allocator, which is not malloc(3) in this program (http_setup). */
+enum err sealed_json_text(const json_t *obj, size_t flags, char **out, size_t *len) MUST_CHECK;
 /* Sets "mac". */
 enum err sealed_json_seal(json_t *obj, struct volkeys *vk, enum mac_use use) MUST_CHECK;
 /* ERR_CORRUPT if "mac" is missing or wrong. */
