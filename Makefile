@@ -81,7 +81,7 @@ keyprov_FLAGS := $(HARDENING_KEYS)
 
 # ---- libraries -------------------------------------------------------------
 
-PKGS := libcrypto libsodium jansson libcurl mount
+PKGS := libssl libcrypto libsodium jansson libcurl mount
 
 # fuse_pc PREFIX: pkg-config for libfuse, the one built in PREFIX if it is there
 fuse_pc = $(if $(wildcard $(1)/lib/pkgconfig/fuse3.pc),PKG_CONFIG_PATH='$(abspath $(1))/lib/pkgconfig' $(PKG_CONFIG) --static,$(PKG_CONFIG))

@@ -3,6 +3,7 @@
 #include "fs/cli.h"
 
 #include "crypto/secret.h"
+#include "keyprov/http.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -108,6 +109,9 @@ int cli_crypto(const struct cli *c, struct fips **out, struct err_why *why)
 	e = secret_setup(why);
 	if (e != ERR_OK)
 		return EXIT_MEMORY;
+	e = http_setup(why);
+	if (e != ERR_OK)
+		return e == ERR_NOMEM ? EXIT_MEMORY : EXIT_NO_FIPS;
 	e = fips_open(&cfg, out, why);
 	if (e != ERR_OK)
 		return e == ERR_NOMEM ? EXIT_MEMORY : EXIT_NO_FIPS;
