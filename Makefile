@@ -163,13 +163,14 @@ setup: ## install what the build needs: packages, libfuse 3.18, a FIPS provider
 	@fs/get-libfuse $(FUSE_PREFIX)
 	@crypto/get-fips-provider $(FIPS_DIR)
 
-setup-tests: ## the same for the tests: more packages, instrumented libfuse, a second FIPS provider
+setup-tests: ## the same for the tests: more packages, instrumented libfuse, a second FIPS provider, Azure's SDK
 	@.ci/get-packages build test
 	@fs/get-libfuse $(FUSE_PREFIX)
 	@fs/get-libfuse $(FUSE_PREFIX) asan
 	@fs/get-libfuse $(FUSE_PREFIX) tsan
 	@crypto/get-fips-provider $(FIPS_DIR)
 	@crypto/get-fips-provider --from source $(FIPS_DIR_30)
+	@tests/emulator/get-sdk build/node
 
 # What follows a set-up runs in a second make: the first one looked for the
 # libraries before they were there.

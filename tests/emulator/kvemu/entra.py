@@ -156,7 +156,7 @@ class Entra:
                                  f"'{form.get('client_id', '')[:64]}' was not found in the directory.", 700016)
             note["identity"], note["oid"] = who.name, who.oid
             if "client_assertion" in form:
-                self.check_assertion(who, form, tenant)
+                self.check_assertion(who, form, tenant, note)
             else:
                 self.check_secret(who, form)
             if who.disabled:
@@ -184,7 +184,7 @@ class Entra:
         raise OauthError(401, "invalid_client", "Invalid client secret provided. Ensure the secret being sent in the "
                          "request is the client secret value, not the client secret ID.", 7000215)
 
-    def check_assertion(self, who, form, tenant):
+    def check_assertion(self, who, form, tenant, note):
         w = self.world
         if form.get("client_assertion_type") != ASSERTION:
             raise OauthError(400, "invalid_request", "client_assertion_type is missing or wrong", 900144)
@@ -192,6 +192,7 @@ class Entra:
             header, c, signed, signature = jwt.parse(form["client_assertion"])
         except BadToken:
             raise OauthError(401, "invalid_client", "Client assertion is malformed.", 50027) from None
+        note["assertion"] = str(header.get("alg"))[:16]
         now = time.time()
         if c.get("iss") == w.cluster_issuer or c.get("aud") == EXCHANGE:
             self.check_federated(who, header, c, signed, signature)
@@ -202,17 +203,17 @@ class Entra:
 
     def check_certificate(self, who, header, c, signed, signature, tenant):
         w = self.world
-        given = header.get("x5t#S256", "")
+        # MSAL's older form is RS256 with x5t, SHA-1.
+        new = header.get("alg") == "PS256"
+        given = str(header.get("x5t#S256" if new else "x5t", ""))
         for pem in who.certificates:
             cert = x509.load_pem_x509_certificate(pem)
-            digest = cert.fingerprint(hashes.SHA256())
+            digest = cert.fingerprint(hashes.SHA256() if new else hashes.SHA1())
             if given.rstrip("=") in (jwt.b64u(digest), base64.b64encode(digest).decode().rstrip("=")):
                 break
         else:
             raise OauthError(401, "invalid_client", "The certificate with identifier used to sign the client "
                              "assertion is not registered on application.", 700027)
-        if header.get("alg") != "PS256":
-            raise OauthError(401, "invalid_client", "The client assertion's algorithm is not PS256.", 5002738)
         try:
             jwt.verify(cert.public_key(), header, signed, signature)
         except BadToken:

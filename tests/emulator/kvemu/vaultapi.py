@@ -261,12 +261,12 @@ class VaultApi:
         if size < 1:
             raise bad("Property maxresults has invalid value")
         try:
-            at = int(base64.urlsafe_b64decode(req.query.get("$skiptoken", "MA==")))
+            at = int(unb64u(req.query.get("$skiptoken", "MA")))
         except ValueError:
             raise bad("Invalid skip token") from None
         link = None
         if at + size < len(items):
-            token = base64.urlsafe_b64encode(str(at + size).encode()).decode()
+            token = b64u(str(at + size).encode())
             link = f"{vault.base}/{path}?api-version={req.query['api-version']}&$skiptoken={token}&maxresults={size}"
         return Answer(200, {"value": items[at:at + size], "nextLink": link})
 
