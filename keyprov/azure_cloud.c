@@ -68,10 +68,15 @@ static bool is_base(const char *s, const char *scheme, bool path)
 	if (strncmp(s, scheme, len) != 0)
 		return false;
 	s += len;
-	host = s[0] == '[' ? strcspn(s, "]") + 1 : strcspn(s, ":/");
-	if (s[0] == '[' ? host < 4 || strspn(s + 1, "0123456789abcdefABCDEF:") != host - 2
-			: !azure_host_is_name(s, host))
-		return false;
+	if (s[0] == '[') {
+		host = 1 + strspn(s + 1, "0123456789abcdefABCDEF:");
+		if (host < 3 || s[host++] != ']')
+			return false;
+	} else {
+		host = strcspn(s, ":/");
+		if (!azure_host_is_name(s, host))
+			return false;
+	}
 	s += host;
 	if (*s == ':') {
 		len = strcspn(++s, "/");
