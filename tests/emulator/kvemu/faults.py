@@ -19,7 +19,7 @@ LATE = ("latency", "reset-headers", "reset-body", "truncated", "wrong-length", "
 # In the token that is given out
 TOKEN = ("expired-token", "foreign-token", "wrong-audience", "early-token", "unknown-signer")
 # Before there is a request
-TLS = ("tls-name", "tls-expired", "tls-foreign", "tls-reset")
+TLS = ("tls-name", "tls-expired", "tls-foreign", "tls-reset", "tls-hang")
 KINDS = EARLY + LATE + TOKEN + TLS
 
 

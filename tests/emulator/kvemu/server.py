@@ -120,6 +120,11 @@ class Server:
                        "fault": kind})
             if kind == "tls-reset":
                 return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
+            if kind == "tls-hang":
+                end = time.monotonic() + float(hit[0].more.get("value") or HANG_SECONDS)
+                while time.monotonic() < end and hit[0].left != -1:
+                    time.sleep(0.1)
+                return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
             sock.context = self.tls[kind]
         return None
 
