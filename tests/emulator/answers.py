@@ -162,7 +162,8 @@ def one_version_disabled(E):
     E.ctl("key", "rotate", "v1", "two")
     E.ctl("key", "disable", "v1", "two", "--version", at.split("/")[1])
     error(E.unwrap(at, value), 403, "Forbidden", "KeyDisabled")
-    at, value = E.wrapped(key="two")
+    old, (at, value) = value, E.wrapped(key="two")
+    error(E.unwrap(at, old), 400, "BadParameter")
     equal(E.unwrap(at, value)[0], 200)
 
 

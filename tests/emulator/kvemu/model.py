@@ -39,7 +39,9 @@ def permissions_of(text):
 
 
 class KeyPool:
-    """RSA keys take long to make: with fast they are made once for each size."""
+    """RSA keys take long to make: with fast the first few of each size are used again, in turns."""
+
+    few = {2048: 4, 3072: 2, 4096: 2}
 
     def __init__(self, fast):
         self.fast = fast
@@ -50,9 +52,12 @@ class KeyPool:
         if not self.fast:
             return rsa.generate_private_key(65537, bits)
         with self.lock:
-            if bits not in self.made:
-                self.made[bits] = rsa.generate_private_key(65537, bits)
-            return self.made[bits]
+            made = self.made.setdefault(bits, [])
+            if len(made) < self.few[bits]:
+                made.append(rsa.generate_private_key(65537, bits))
+            else:
+                made.append(made.pop(0))
+            return made[-1]
 
 
 class Version:
