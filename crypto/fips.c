@@ -438,3 +438,106 @@ enum err fips_unwrap(const struct fips *f, const struct secret *kek, const uint8
 		*out = s;
 	return e;
 }
+
+/* ---- AES-256-GCM ---- */
+
+#define GCM_FIXED_BYTES 4u /* of the IV; the module draws the rest */
+
+static enum err gcm_begin(const struct fips *f, const struct secret *key, bool enc, EVP_CIPHER_CTX **out)
+{
+	EVP_CIPHER_CTX *c;
+
+	if (secret_len(key) != 32)
+		return ERR_RANGE;
+	c = EVP_CIPHER_CTX_new();
+	if (!c)
+		return ERR_NOMEM;
+	if (EVP_CipherInit_ex2(c, f->gcm, secret_view(key), NULL, enc, NULL) != 1) {
+		EVP_CIPHER_CTX_free(c);
+		return ERR_NOMEM; /* a valid key and cipher: only memory can be lacking */
+	}
+	*out = c;
+	return ERR_OK;
+}
+
+/* Lets the module make the IV, and arms the context with it. */
+static enum err gcm_iv(const struct fips *f, EVP_CIPHER_CTX *c, uint8_t iv[static GCM_IV_BYTES])
+{
+	uint8_t fixed[GCM_FIXED_BYTES];
+	const OSSL_PARAM set[] = {
+		octets(OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED, fixed, sizeof(fixed)),
+		OSSL_PARAM_construct_end(),
+	};
+	OSSL_PARAM get[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_GET_IV_GEN, iv, GCM_IV_BYTES),
+		OSSL_PARAM_construct_end(),
+	};
+	enum err e = fips_random(f, fixed, sizeof(fixed));
+
+	if (e == ERR_OK && EVP_CIPHER_CTX_set_params(c, set) != 1)
+		e = ERR_FIPS; /* the DRBG */
+	if (e == ERR_OK && EVP_CIPHER_CTX_get_params(c, get) != 1)
+		e = ERR_BUG;
+	return e;
+}
+
+static bool gcm_update(EVP_CIPHER_CTX *c, uint8_t *out, const void *in, size_t len)
+{
+	int n = 0;
+
+	return len == 0 || (EVP_CipherUpdate(c, out, &n, in, (int)len) == 1 && (size_t)n == len);
+}
+
+enum err fips_gcm_seal(const struct fips *f, const struct secret *key, const void *aad, size_t aad_len, const void *in,
+	size_t len, uint8_t *out)
+{
+	uint8_t *tag = out + GCM_IV_BYTES, *body = out + GCM_OVERHEAD;
+	EVP_CIPHER_CTX *c = NULL;
+	enum err e;
+	int n = 0;
+
+	if (len > INT_MAX || aad_len > INT_MAX)
+		return ERR_RANGE;
+	e = gcm_begin(f, key, true, &c);
+	if (e == ERR_OK)
+		e = gcm_iv(f, c, out);
+	if (e == ERR_OK && (!gcm_update(c, NULL, aad, aad_len) || !gcm_update(c, body, in, len) ||
+				   EVP_EncryptFinal_ex(c, body + len, &n) != 1 || n != 0 ||
+				   EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, (int)GCM_TAG_BYTES, tag) != 1))
+		e = ERR_BUG;
+	EVP_CIPHER_CTX_free(c);
+	if (e != ERR_OK) {
+		ERR_clear_error();
+		secret_wipe(out, len + GCM_OVERHEAD);
+	}
+	return e;
+}
+
+enum err fips_gcm_open(const struct fips *f, const struct secret *key, const void *aad, size_t aad_len,
+	const uint8_t *in, size_t len, uint8_t *out)
+{
+	size_t body = len - GCM_OVERHEAD;
+	uint8_t tag[GCM_TAG_BYTES];
+	EVP_CIPHER_CTX *c = NULL;
+	enum err e;
+	int n = 0;
+
+	if (len < GCM_OVERHEAD)
+		return ERR_CORRUPT;
+	if (body > INT_MAX || aad_len > INT_MAX)
+		return ERR_RANGE;
+	e = gcm_begin(f, key, false, &c);
+	memcpy(tag, in + GCM_IV_BYTES, sizeof(tag));
+	if (e == ERR_OK && (EVP_DecryptInit_ex2(c, NULL, NULL, in, NULL) != 1 ||
+				   EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, (int)sizeof(tag), tag) != 1 ||
+				   !gcm_update(c, NULL, aad, aad_len) || !gcm_update(c, out, in + GCM_OVERHEAD, body)))
+		e = ERR_BUG;
+	if (e == ERR_OK && EVP_DecryptFinal_ex(c, out + body, &n) != 1)
+		e = ERR_CORRUPT;
+	EVP_CIPHER_CTX_free(c);
+	if (e != ERR_OK) {
+		ERR_clear_error();
+		secret_wipe(out, body);
+	}
+	return e;
+}

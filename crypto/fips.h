@@ -61,3 +61,17 @@ enum err fips_wrap(const struct fips *f, const struct secret *kek, const struct 
 	size_t *out_len) MUST_CHECK;
 enum err fips_unwrap(
 	const struct fips *f, const struct secret *kek, const uint8_t *in, size_t len, struct secret **out) MUST_CHECK;
+
+/*
+ * AES-256-GCM, once: SP 800-38D.  The module makes the IV: 32 bits drawn from its DRBG by us, 64 inside the cipher
+ * (section 8.2.2).  Layout of what is sealed: iv 12 | tag 16 | ciphertext; so out of fips_gcm_seal holds len +
+ * GCM_OVERHEAD bytes, that of fips_gcm_open len - GCM_OVERHEAD.  len may be 0 in the plaintext, aad_len too.  out is
+ * wiped on failure. Open: ERR_CORRUPT if it was not sealed with this key and these additional data.
+ */
+#define GCM_IV_BYTES  12u
+#define GCM_TAG_BYTES 16u
+#define GCM_OVERHEAD  (GCM_IV_BYTES + GCM_TAG_BYTES)
+enum err fips_gcm_seal(const struct fips *f, const struct secret *key, const void *aad, size_t aad_len, const void *in,
+	size_t len, uint8_t *out) MUST_CHECK;
+enum err fips_gcm_open(const struct fips *f, const struct secret *key, const void *aad, size_t aad_len,
+	const uint8_t *in, size_t len, uint8_t *out) MUST_CHECK;

@@ -69,6 +69,33 @@ enum err atomic_file_sync_dir(int dirfd, struct err_why *why)
 	return ERR_OK;
 }
 
+/*
+ * Zeros over all of it, in place and durably.  A file with another name, which somebody made by a hard link, is that
+ * one's as well, and stays; a foreign kind of file has nothing of ours.
+ */
+static enum err zero_out(int fd, nlink_t names, int dirfd, const char *name, struct err_why *why)
+{
+	static const uint8_t zeros[ATOMIC_PAGE];
+	struct stat st;
+	off_t at = 0;
+
+	if (fstat(fd, &st) != 0)
+		return write_failed(why, dirfd, name, errno);
+	if (!S_ISREG(st.st_mode) || st.st_nlink > names)
+		return ERR_OK;
+	while (at < st.st_size) {
+		size_t n = st.st_size - at < (off_t)sizeof(zeros) ? (size_t)(st.st_size - at) : sizeof(zeros);
+		ssize_t r = pwrite(fd, zeros, n, at);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return write_failed(why, dirfd, name, r < 0 ? errno : ENOSPC);
+		at += r;
+	}
+	return fsync(fd) == 0 ? ERR_OK : write_failed(why, dirfd, name, errno);
+}
+
 static enum err write_temp(
 	int dirfd, const char *tmp, const char *name, const void *data, size_t len, struct err_why *why)
 {
@@ -79,8 +106,10 @@ static enum err write_temp(
 	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return write_failed(why, dirfd, name, errno);
-	if (atomic_file_write_all(fd, data, len) != 0 || fsync(fd) != 0)
+	if (atomic_file_write_all(fd, data, len) != 0 || fsync(fd) != 0) {
 		err = errno;
+		(void)!zero_out(fd, 1, dirfd, name, NULL); /* what could not be kept shall not be found either */
+	}
 	if (close(fd) != 0 && err == 0)
 		err = errno;
 	if (err == 0)
@@ -130,6 +159,124 @@ enum err atomic_file_replace(
 	if (have_times)
 		times_restore(dirfd, &st);
 	return atomic_file_sync_dir(dirfd, why);
+}
+
+/* ---- contents that must not be found afterwards ---- */
+
+static int open_old(int dirfd, const char *name)
+{
+	const int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	int fd = openat(dirfd, name, flags);
+
+	/* somebody made it read-only, which a rename would not have minded */
+	if (fd < 0 && errno == EACCES && fchmodat(dirfd, name, 0600, 0) == 0)
+		fd = openat(dirfd, name, flags);
+	return fd;
+}
+
+enum err atomic_file_scrub(int dirfd, const char *name, struct err_why *why)
+{
+	struct stat st, dir;
+	bool have_times = fstat(dirfd, &dir) == 0;
+	enum err e = ERR_OK;
+	int fd;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? ERR_OK : write_failed(why, dirfd, name, errno);
+	if (S_ISREG(st.st_mode)) {
+		fd = open_old(dirfd, name);
+		if (fd < 0)
+			return write_failed(why, dirfd, name, errno);
+		e = zero_out(fd, 1, dirfd, name, why);
+		close(fd);
+	}
+	if (e != ERR_OK)
+		return e;
+	if (unlinkat(dirfd, name, 0) != 0 && errno != ENOENT)
+		return write_failed(why, dirfd, name, errno);
+	if (have_times)
+		times_restore(dirfd, &dir);
+	return atomic_file_sync_dir(dirfd, why);
+}
+
+enum err atomic_file_sweep(int dirfd, const char *name, struct err_why *why)
+{
+	char tmp[TMP_NAME_MAX];
+	struct stat st;
+	enum err e;
+
+	if (temp_name(name, tmp) != ERR_OK)
+		return err_set(why, ERR_RANGE, 0, "the file name is too long or has a slash");
+	if (fstatat(dirfd, tmp, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+		return ERR_OK;
+	/* If the exchange is not durable yet, a power cut could make these very blocks the good copy again. */
+	e = atomic_file_sync_dir(dirfd, why);
+	return e == ERR_OK ? atomic_file_scrub(dirfd, tmp, why) : e;
+}
+
+/*
+ * Puts tmp in name's place.  *old: -1 if the old content has the temporary name now, or there was none; else it is
+ * open there and has no name any more, for this filesystem can't exchange names.
+ */
+static int exchange(int dirfd, const char *tmp, const char *name, int *old)
+{
+	int err;
+
+	*old = -1;
+	if (renameat2(dirfd, tmp, dirfd, name, RENAME_EXCHANGE) == 0)
+		return 0;
+	if (errno == ENOENT) /* nothing to exchange it with */
+		return renameat(dirfd, tmp, dirfd, name);
+	if (errno != ENOSYS && errno != EINVAL)
+		return -1;
+	*old = open_old(dirfd, name);
+	if (*old < 0 && errno != ENOENT && errno != ELOOP && errno != ENXIO)
+		return -1;
+	if (renameat(dirfd, tmp, dirfd, name) == 0)
+		return 0;
+	err = errno;
+	if (*old >= 0)
+		close(*old);
+	errno = err;
+	return -1;
+}
+
+enum err atomic_file_swap(
+	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why)
+{
+	char tmp[TMP_NAME_MAX];
+	struct stat st;
+	bool have_times = fstat(dirfd, &st) == 0;
+	int old = -1, err;
+	enum err e;
+
+	if (replaced)
+		*replaced = false;
+	if (temp_name(name, tmp) != ERR_OK)
+		return err_set(why, ERR_RANGE, 0, "the file name is too long or has a slash");
+	e = atomic_file_sweep(dirfd, name, why);
+	if (e == ERR_OK)
+		e = write_temp(dirfd, tmp, name, data, len, why);
+	if (e != ERR_OK)
+		return e;
+	if (exchange(dirfd, tmp, name, &old) != 0) {
+		err = errno;
+		if (atomic_file_scrub(dirfd, tmp, NULL) != ERR_OK)
+			(void)unlinkat(dirfd, tmp, 0);
+		return write_failed(why, dirfd, name, err);
+	}
+	if (replaced)
+		*replaced = true;
+	if (have_times)
+		times_restore(dirfd, &st);
+	e = atomic_file_sync_dir(dirfd, why); /* before this the old content may still be what a crash leaves */
+	if (e == ERR_OK && old >= 0)
+		e = zero_out(old, 0, dirfd, name, why);
+	else if (e == ERR_OK)
+		e = atomic_file_scrub(dirfd, tmp, why);
+	if (old >= 0)
+		close(old);
+	return e;
 }
 
 /* In place; false if name is no page of ours yet. */

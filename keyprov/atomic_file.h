@@ -16,6 +16,17 @@
  * even if making it durable failed afterwards. */
 enum err atomic_file_replace(
 	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why) MUST_CHECK;
+/*
+ * atomic_file_swap - the same for contents that must not be found on the disk afterwards: what name held is overwritten
+ * with zeros in its place before its blocks go back to the filesystem (PROVIDERS.md section 5).  A crash may leave the
+ * old content under the temporary name: see atomic_file_sweep.
+ */
+enum err atomic_file_swap(
+	int dirfd, const char *name, const void *data, size_t len, bool *replaced, struct err_why *why) MUST_CHECK;
+/* Overwrites with zeros and removes, durably.  A missing name is no error.  Times of the directory stay. */
+enum err atomic_file_scrub(int dirfd, const char *name, struct err_why *why) MUST_CHECK;
+/* The same for the temporary file of name, which a crash may have left.  The caller is the one who writes name. */
+enum err atomic_file_sweep(int dirfd, const char *name, struct err_why *why) MUST_CHECK;
 /* The same, but never over an existing file: ERR_EXISTS. */
 enum err atomic_file_create(int dirfd, const char *name, const void *data, size_t len, struct err_why *why) MUST_CHECK;
 /* Reads a regular file of at most cap bytes; out is from malloc and NUL-terminated.  Symbolic links are not followed.

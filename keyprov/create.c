@@ -86,15 +86,15 @@ static enum err make_keys(const struct fips *f, const struct volume_init *in, st
 	if (e == ERR_OK && d->suite == SUITE_XTS_GCM)
 		e = new_key(f, &k->inner_key, why);
 	if (e == ERR_OK)
-		e = provider_open(f, d->kind, in->provider, d->id, NULL, &k->provider, why);
+		e = provider_open(f, managed_ops.name, in->provider, d->id, NULL, &k->provider, why);
 	if (e != ERR_OK)
 		return e;
 	/* The id is new, so even a KEK whose making failed half-way is nobody else's. */
 	*made = true;
-	e = keyprov_rotate(k->provider, &d->key, why);
+	e = keyprov_rotate(k->provider, &d->env.key, why);
 	if (e != ERR_OK && e != ERR_UNSUPPORTED)
 		return e;
-	e = envelope_make(k, d, conf, why);
+	e = envelope_make(k, d->suite, &d->env, conf, why);
 	if (e != ERR_OK)
 		return e;
 	e = volkeys_new(f, d->suite, d->id, k->volume_key, k->inner_key, &k->vk);
@@ -115,7 +115,7 @@ static enum err write_files(int dirfd, struct keyring *k, const struct descripto
 	if (e != ERR_OK)
 		e = err_set(why, e, 0, "can't compute the MAC of the descriptor: %s", err_text(e));
 	else
-		e = descriptor_write(dirfd, j, NULL, why);
+		e = descriptor_write(dirfd, j, false, NULL, why);
 	json_decref(j);
 	return e;
 }
@@ -148,7 +148,6 @@ static enum err create_in(
 	memset(&k, 0, sizeof(k));
 	d.suite = in->suite;
 	d.rotate_days = in->rotate_days;
-	memcpy(d.kind, "managed", sizeof("managed"));
 	utc_format(time(NULL), d.created);
 	e = make_keys(f, in, &k, &d, &made, &conf, why);
 	if (e == ERR_OK)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* descriptor - see descriptor.h. */
 #include "keyprov/descriptor.h"
+#include "keyprov/atomic_file.h"
 #include "keyprov/sealed_json.h"
 #include <sodium.h>
 #include <stdio.h>
@@ -22,14 +23,23 @@ static const struct member top_members[] = {
 	{"mac", JSON_STRING, false},
 };
 
-static const struct member envelope_members[] = {
-	{"kind", JSON_STRING, false},
-	{"provider", JSON_OBJECT, false},
-	{"key", JSON_STRING, false},
-	{"version", JSON_INTEGER, false},
-	{"wrapped_at", JSON_STRING, false},
+#define ENVELOPE_MEMBERS                                                                                               \
+	{"kind", JSON_STRING, false}, {"provider", JSON_OBJECT, false}, {"key", JSON_STRING, false},                   \
+		{"version", JSON_INTEGER, false},                                                                      \
+	{                                                                                                              \
+		"wrapped_at", JSON_STRING, false                                                                       \
+	}
+
+static const struct member managed_members[] = {
+	ENVELOPE_MEMBERS,
 	{"volume_key", JSON_STRING, false},
 	{"inner_key", JSON_STRING, true},
+};
+
+static const struct member customer_members[] = {
+	ENVELOPE_MEMBERS,
+	{"layer_key", JSON_STRING, false},
+	{"managed", JSON_STRING, false},
 };
 
 static const struct member policy_members[] = {{"rotate_days", JSON_INTEGER, false}};
@@ -115,39 +125,70 @@ static enum err get_wrapped(const json_t *obj, const char *name, struct wrapped 
 	return ERR_OK;
 }
 
-static enum err parse_envelope(const json_t *env, struct descriptor *d, struct err_why *why)
+static enum err parse_kind(const json_t *env, bool managed_only, struct envelope *out, struct err_why *why)
 {
-	json_int_t version;
-	char when[32];
-	enum err e = get_text(env, "kind", d->kind, sizeof(d->kind), why);
+	enum err e = get_text(env, "kind", out->kind, sizeof(out->kind), why);
 
 	if (e != ERR_OK)
 		return e;
-	if (!keyprov_find(d->kind))
+	if (!keyprov_find(out->kind))
 		return err_set(why, ERR_UNSUPPORTED, 0,
 			"the volume's key is kept by %.32s, which this program does not know;"
 			" it needs a newer blobcryptfs",
-			d->kind);
-	e = check_members(env, envelope_members, COUNT(envelope_members), why);
+			out->kind);
+	if (kind_is_managed(out->kind))
+		return check_members(env, managed_members, COUNT(managed_members), why);
+	return managed_only ? damaged(why, "kind") : check_members(env, customer_members, COUNT(customer_members), why);
+}
+
+/* What keeps the volume key(s). */
+static enum err parse_keys(const json_t *env, enum suite suite, struct envelope *out, struct err_why *why)
+{
+	enum err e;
+
+	if (kind_is_managed(out->kind)) {
+		e = get_wrapped(env, "volume_key", &out->volume_key, why);
+		if (e != ERR_OK)
+			return e;
+		if ((suite == SUITE_XTS_GCM) != (json_object_get(env, "inner_key") != NULL))
+			return damaged(why, "inner_key");
+		return suite == SUITE_XTS_GCM ? get_wrapped(env, "inner_key", &out->inner_key, why) : ERR_OK;
+	}
+	out->sealed = json_object_get(env, "managed");
+	if (json_string_length(out->sealed) < b64_len(GCM_OVERHEAD + 1) ||
+		json_string_length(out->sealed) > b64_len(GCM_OVERHEAD + ENVELOPE_MAX))
+		return damaged(why, "managed");
+	return get_wrapped(env, "layer_key", &out->layer_key, why);
+}
+
+enum err envelope_parse(
+	const json_t *env, enum suite suite, bool managed_only, struct envelope *out, struct err_why *why)
+{
+	struct envelope n;
+	json_int_t version;
+	char when[32];
+	enum err e;
+
+	memset(&n, 0, sizeof(n));
+	e = parse_kind(env, managed_only, &n, why);
 	if (e != ERR_OK)
 		return e;
-	d->provider = json_object_get(env, "provider");
+	n.provider = json_object_get(env, "provider");
 	version = json_integer_value(json_object_get(env, "version"));
 	if (version < 1 || version > INT32_MAX)
 		return damaged(why, "version");
-	d->key.version = (unsigned)version;
-	if ((e = get_text(d->provider, "source", d->source, sizeof(d->source), why)) != ERR_OK ||
-		(e = get_text(env, "key", d->key.id, sizeof(d->key.id), why)) != ERR_OK ||
+	n.key.version = (unsigned)version;
+	if ((e = get_text(n.provider, "source", n.source, sizeof(n.source), why)) != ERR_OK ||
+		(e = get_text(env, "key", n.key.id, sizeof(n.key.id), why)) != ERR_OK ||
 		(e = get_text(env, "wrapped_at", when, sizeof(when), why)) != ERR_OK ||
-		(e = get_wrapped(env, "volume_key", &d->volume_key, why)) != ERR_OK)
+		(e = parse_keys(env, suite, &n, why)) != ERR_OK)
 		return e;
-	if (utc_parse(when, &d->wrapped_at) != ERR_OK)
+	if (utc_parse(when, &n.wrapped_at) != ERR_OK)
 		return damaged(why, "wrapped_at");
 	/* A KEK is made to be wrapped under at once, so this is its age too; file times get lost in restores. */
-	d->key.created = d->wrapped_at;
-	if ((d->suite == SUITE_XTS_GCM) != (json_object_get(env, "inner_key") != NULL))
-		return damaged(why, "inner_key");
-	return d->suite == SUITE_XTS_GCM ? get_wrapped(env, "inner_key", &d->inner_key, why) : ERR_OK;
+	n.key.created = n.wrapped_at;
+	*out = n;
+	return ERR_OK;
 }
 
 static enum err parse_version(const json_t *j, struct err_why *why)
@@ -211,7 +252,7 @@ enum err descriptor_parse(const json_t *j, struct descriptor *out, struct err_wh
 	if (days < 0 || days > ROTATE_DAYS_MAX)
 		return damaged(why, "rotate_days");
 	d.rotate_days = (unsigned)days;
-	e = parse_envelope(json_object_get(j, "envelope"), &d, why);
+	e = envelope_parse(json_object_get(j, "envelope"), d.suite, false, &d.env, why);
 	if (e == ERR_OK)
 		*out = d;
 	return e;
@@ -225,23 +266,44 @@ static json_t *wrapped_json(const struct wrapped *w)
 	return json_string(text);
 }
 
+/* Sets a member; false if out of memory.  Takes value. */
+static bool put(json_t *obj, const char *name, json_t *value)
+{
+	return obj && json_object_set_new(obj, name, value) == 0;
+}
+
+json_t *envelope_build(const struct envelope *e, enum suite suite)
+{
+	char when[32];
+	json_t *j;
+	bool ok;
+
+	utc_format(e->wrapped_at, when);
+	j = json_pack("{s:s, s:o, s:s, s:I, s:s}", "kind", e->kind, "provider", json_deep_copy(e->provider), "key",
+		e->key.id, "version", (json_int_t)e->key.version, "wrapped_at", when);
+	if (kind_is_managed(e->kind)) {
+		ok = put(j, "volume_key", wrapped_json(&e->volume_key));
+		if (ok && suite == SUITE_XTS_GCM)
+			ok = put(j, "inner_key", wrapped_json(&e->inner_key));
+	} else {
+		ok = put(j, "layer_key", wrapped_json(&e->layer_key)) &&
+		     put(j, "managed", json_string(json_string_value(e->sealed)));
+	}
+	if (!ok) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
 enum err descriptor_build(const struct descriptor *d, json_t **out)
 {
-	char id[2 * ID_BYTES + 1], when[32];
-	json_t *env, *j;
+	json_t *env = envelope_build(&d->env, d->suite), *j;
+	char id[2 * ID_BYTES + 1];
 
-	sodium_bin2hex(id, sizeof(id), d->id, ID_BYTES);
-	utc_format(d->wrapped_at, when);
-	env = json_pack("{s:s, s:o, s:s, s:I, s:s, s:o}", "kind", d->kind, "provider", json_deep_copy(d->provider),
-		"key", d->key.id, "version", (json_int_t)d->key.version, "wrapped_at", when, "volume_key",
-		wrapped_json(&d->volume_key));
-	if (env && d->suite == SUITE_XTS_GCM &&
-		json_object_set_new(env, "inner_key", wrapped_json(&d->inner_key)) != 0) {
-		json_decref(env);
-		env = NULL;
-	}
 	if (!env)
 		return ERR_NOMEM;
+	sodium_bin2hex(id, sizeof(id), d->id, ID_BYTES);
 	j = json_pack("{s:i, s:s, s:i, s:s, s:o, s:{s:i}}", "blobcryptfs", DESCRIPTOR_VERSION, "volume", id, "suite",
 		(int)d->suite, "created", d->created, "envelope", env, "policy", "rotate_days", (int)d->rotate_days);
 	if (!j)
@@ -255,11 +317,12 @@ void descriptor_adopt(struct volume *v, const struct descriptor *d)
 	memcpy(v->id, d->id, ID_BYTES);
 	v->suite = d->suite;
 	memcpy(v->created, d->created, sizeof(v->created));
-	memcpy(v->provider, d->kind, sizeof(v->provider));
-	memcpy(v->source, d->source, sizeof(v->source));
-	v->key = d->key;
-	v->wrapped_at = d->wrapped_at;
+	memcpy(v->provider, d->env.kind, sizeof(v->provider));
+	memcpy(v->source, d->env.source, sizeof(v->source));
+	v->key = d->env.key;
+	v->wrapped_at = d->env.wrapped_at;
 	v->rotate_days = d->rotate_days;
+	v->inner_known = false;
 }
 
 /* ---- the two copies ---- */
@@ -339,9 +402,33 @@ enum err descriptor_load(struct volume *v, struct err_why *why)
 	return ERR_OK;
 }
 
-enum err descriptor_write(int dirfd, const json_t *j, bool *replaced, struct err_why *why)
+enum err descriptor_write(int dirfd, const json_t *j, bool alone, bool *replaced, struct err_why *why)
 {
-	enum err e = sealed_json_write(dirfd, VOLUME_DESCRIPTOR, j, replaced, why);
+	enum err e = ERR_OK;
 
+	if (replaced)
+		*replaced = false;
+	if (alone)
+		e = atomic_file_scrub(dirfd, DESCRIPTOR_BACKUP, why);
+	if (e == ERR_OK)
+		e = sealed_json_write(dirfd, VOLUME_DESCRIPTOR, j, replaced, why);
 	return e == ERR_OK ? sealed_json_write(dirfd, DESCRIPTOR_BACKUP, j, NULL, why) : e;
+}
+
+enum err descriptor_settle(struct volume *v, struct err_why *why)
+{
+	enum err e = atomic_file_sweep(v->dirfd, VOLUME_DESCRIPTOR, why);
+
+	if (e == ERR_OK)
+		e = atomic_file_sweep(v->dirfd, DESCRIPTOR_BACKUP, why);
+	if (e == ERR_OK && v->second_copy_bad)
+		e = sealed_json_write(
+			v->dirfd, v->from_backup ? VOLUME_DESCRIPTOR : DESCRIPTOR_BACKUP, v->descriptor, NULL, why);
+	if (e != ERR_OK)
+		return e;
+	json_decref(v->second);
+	v->second = NULL;
+	v->from_backup = false;
+	v->second_copy_bad = false;
+	return ERR_OK;
 }

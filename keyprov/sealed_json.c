@@ -131,7 +131,7 @@ enum err sealed_json_write(int dirfd, const char *name, const json_t *obj, bool 
 		return err_set(why, ERR_RANGE, 0, "%s would be larger than %u bytes", name, SEALED_JSON_MAX);
 	}
 	text[len] = '\n'; /* sealed_json_text left room for it */
-	e = atomic_file_replace(dirfd, name, text, len + 1, replaced, why);
+	e = atomic_file_swap(dirfd, name, text, len + 1, replaced, why);
 	free(text);
 	return e;
 }

@@ -24,6 +24,6 @@ enum err sealed_json_seal(json_t *obj, struct volkeys *vk, enum mac_use use) MUS
 enum err sealed_json_verify(const json_t *obj, struct volkeys *vk, enum mac_use use) MUST_CHECK;
 /* Writes one copy, durably and in place; see atomic_file_page. */
 enum err sealed_json_write_page(int dirfd, const char *name, const json_t *obj, struct err_why *why) MUST_CHECK;
-/* Writes one copy, durably; see atomic_file_replace. */
+/* Writes one copy, durably, over the old one; see atomic_file_swap. */
 enum err sealed_json_write(
 	int dirfd, const char *name, const json_t *obj, bool *replaced, struct err_why *why) MUST_CHECK;

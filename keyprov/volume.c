@@ -72,7 +72,9 @@ void keyring_clear(struct keyring *k)
 	secret_free(k->volume_key);
 	secret_free(k->inner_key);
 	volkeys_free(k->vk);
+	json_decref(k->managed_json);
 	keyprov_close(k->provider);
+	keyprov_close(k->customer);
 	memset(k, 0, sizeof(*k));
 }
 
@@ -95,10 +97,10 @@ enum err provider_open(const struct fips *f, const char *kind, const json_t *con
 static enum err unlock_with(
 	const json_t *j, const struct descriptor *d, const struct fips *f, struct keyring *k, struct err_why *why)
 {
-	enum err e = keyprov_unwrap(k->provider, &d->volume_key, &d->key, &k->volume_key, why);
+	enum err e = keyprov_unwrap(k->provider, &k->managed.volume_key, &k->managed.key, &k->volume_key, why);
 
 	if (e == ERR_OK && d->suite == SUITE_XTS_GCM)
-		e = keyprov_unwrap(k->provider, &d->inner_key, &d->key, &k->inner_key, why);
+		e = keyprov_unwrap(k->provider, &k->managed.inner_key, &k->managed.key, &k->inner_key, why);
 	if (e != ERR_OK)
 		return e;
 	e = volkeys_new(f, d->suite, d->id, k->volume_key, k->inner_key, &k->vk);
@@ -112,54 +114,82 @@ static enum err unlock_with(
 	return ERR_OK;
 }
 
+/* The managed key of the envelope in k, wherever that was. */
+static enum err open_managed(const struct fips *f, const uint8_t id[static ID_BYTES], const json_t *now,
+	const struct keyprov *like, struct keyring *k, struct err_why *why)
+{
+	json_t *conf;
+	enum err e;
+
+	if (!now)
+		return provider_open(f, k->managed.kind, k->managed.provider, id, like, &k->provider, why);
+	conf = managed_conf_now(k->managed.provider, now, why);
+	if (!conf)
+		return ERR_CONFIG;
+	e = provider_open(f, k->managed.kind, conf, id, like, &k->provider, why);
+	json_decref(conf);
+	return e;
+}
+
 /* One copy of the descriptor.  like: the provider opened for the other one, or NULL. */
 static enum err unlock_copy(const json_t *j, const struct fips *f, const json_t *now, const struct keyprov *like,
 	struct keyring *k, struct err_why *why)
 {
 	struct descriptor d;
-	json_t *conf;
 	enum err e = descriptor_parse(j, &d, why);
 
 	if (e != ERR_OK)
 		return e;
-	if (now) {
-		conf = managed_conf_now(d.provider, now, why);
-		if (!conf)
-			return ERR_CONFIG;
-		e = provider_open(f, d.kind, conf, d.id, like, &k->provider, why);
-		json_decref(conf);
+	if (kind_is_managed(d.env.kind)) {
+		k->managed_json = json_incref(json_object_get(j, "envelope"));
+		k->managed = d.env;
 	} else {
-		e = provider_open(f, d.kind, d.provider, d.id, like, &k->provider, why);
+		e = customer_open(f, &d, k, why);
 	}
+	if (e == ERR_OK)
+		e = open_managed(f, d.id, now, like, k, why);
 	return e == ERR_OK ? unlock_with(j, &d, f, k, why) : e;
 }
 
 /*
- * May the second copy be tried after this?  Not if the keeper of a key said no: an older envelope must never get around
- * a revocation.  With the managed key "denied" is a failed integrity check, which damage causes too.
+ * May the second copy be tried after this?  Never one of another kind, nor after the keeper of a customer's key said
+ * no: no envelope must get around a revocation, and the bare managed one least of all.  With the managed key "denied"
+ * is a failed integrity check, which damage causes too; a vault has ERR_CONFIG for a wrapped key that makes no sense.
  */
 static bool second_may_serve(const struct volume *v, enum err e)
 {
-	if (!v->second || strcmp(v->provider, "managed") != 0)
+	const json_t *kind = json_object_get(json_object_get(v->second, "envelope"), "kind");
+
+	if (!v->second || strcmp(v->provider, json_string_value(kind)) != 0)
 		return false;
+	if (volume_has_customer(v))
+		return e == ERR_CORRUPT || e == ERR_CONFIG;
 	return e == ERR_CORRUPT || e == ERR_KEY_DENIED || e == ERR_KEY_UNAVAILABLE;
 }
 
 static void use_second(struct volume *v)
 {
 	json_t *first = v->descriptor;
-	struct descriptor d;
 
 	v->descriptor = v->second;
 	v->second = first;
 	v->from_backup = true;
-	if (descriptor_parse(v->descriptor, &d, NULL) == ERR_OK)
-		descriptor_adopt(v, &d);
+}
+
+void volume_adopt(struct volume *v, const struct descriptor *d, const struct envelope *managed)
+{
+	descriptor_adopt(v, d);
+	if (kind_is_managed(d->env.kind))
+		return;
+	v->inner_known = true;
+	memcpy(v->inner_source, managed->source, sizeof(v->inner_source));
+	v->inner_key = managed->key;
 }
 
 enum err volume_unlock_keys(
 	struct volume *v, const struct fips *f, const json_t *now, struct keyring *k, struct err_why *why)
 {
+	struct descriptor d;
 	struct keyring other;
 	struct err_why why2;
 	enum err e, e2;
@@ -178,26 +208,38 @@ enum err volume_unlock_keys(
 			keyring_clear(&other); /* the first copy's error is the one to tell */
 		}
 	}
-	if (e != ERR_OK)
+	v->detail = k->detail;
+	if (e == ERR_OK)
+		e = descriptor_parse(v->descriptor, &d, why);
+	if (e == ERR_OK)
+		volume_adopt(v, &d, &k->managed);
+	else
 		keyring_clear(k);
 	return e;
 }
 
 /*
- * Makes the copies equal and forgets KEK versions that no copy needs any more (a rotation was cut short).  Failure is
- * no reason to refuse the volume: the good copy is durable, and the next unlock tries again.
+ * Makes good what a crash left: unequal copies, old contents under temporary names, KEK versions that no copy needs any
+ * more.  Failure is no reason to refuse the volume: the good copy is durable, and the next unlock tries again.
+ * Under a customer's key old versions go in any case, since an old bare envelope may be somewhere that they would open.
  */
-static void mend(struct volume *v, struct keyprov *p)
+static void mend(struct volume *v, struct keyring *k)
 {
-	if (!v->second_copy_bad || v->lock_fd < 0 || v->lock_shared)
+	bool bad = v->second_copy_bad;
+
+	if (v->lock_fd < 0 || v->lock_shared || descriptor_settle(v, NULL) != ERR_OK)
 		return;
-	if (sealed_json_write(v->dirfd, v->from_backup ? VOLUME_DESCRIPTOR : DESCRIPTOR_BACKUP, v->descriptor, NULL,
-		    NULL) != ERR_OK)
-		return;
-	json_decref(v->second);
-	v->second = NULL;
-	v->from_backup = false;
-	v->second_copy_bad = keyprov_prune(p, &v->key, NULL) != ERR_OK;
+	if (bad || k->customer)
+		v->second_copy_bad = keyprov_prune(k->provider, &k->managed.key, NULL) != ERR_OK && bad;
+}
+
+/* What tells one volume key from another; nothing can be learned from it. */
+static enum err fingerprint(struct volkeys *vk, uint8_t out[static 32], struct err_why *why)
+{
+	static const char text[] = "fingerprint";
+	enum err e = volkeys_mac(vk, MAC_DESCRIPTOR, text, sizeof(text) - 1, out);
+
+	return e == ERR_OK ? ERR_OK : err_set(why, e, 0, "can't take the keys' fingerprint: %s", err_text(e));
 }
 
 enum err volume_unlock(
@@ -209,17 +251,63 @@ enum err volume_unlock(
 	*out = NULL;
 	if (e != ERR_OK)
 		return e;
-	mend(v, k.provider);
-	*out = k.vk;
-	k.vk = NULL; /* transferred */
+	e = fingerprint(k.vk, v->print, why);
+	v->printed = e == ERR_OK;
+	if (e == ERR_OK) {
+		mend(v, &k);
+		*out = k.vk;
+		k.vk = NULL; /* transferred */
+	}
 	keyring_clear(&k);
-	return ERR_OK;
+	return e;
+}
+
+/* Are these the keys that opened the volume before? */
+static enum err same_keys(const struct volume *v, const struct volkeys *vk, struct keyring *k, struct err_why *why)
+{
+	uint8_t print[32];
+	enum err e = fingerprint(k->vk, print, why);
+
+	if (e != ERR_OK)
+		return e;
+	if (volkeys_suite(vk) == v->suite && memcmp(volkeys_volume_id(vk), v->id, ID_BYTES) == 0 &&
+		(!v->printed || secret_equal(print, v->print, sizeof(print))))
+		return ERR_OK;
+	return err_set(why, ERR_CORRUPT, 0,
+		VOLUME_DESCRIPTOR " of %.200s was replaced by another volume's while this one was locked; restore it"
+				  " from a backup",
+		v->path);
+}
+
+enum err volume_reload(
+	struct volume *v, const struct fips *f, const json_t *now, struct volkeys *vk, struct err_why *why)
+{
+	struct keyring k;
+	enum err e = descriptor_load(v, why);
+
+	if (e == ERR_OK)
+		e = volume_unlock_keys(v, f, now, &k, why);
+	if (e != ERR_OK)
+		return e;
+	e = same_keys(v, vk, &k, why);
+	if (e == ERR_OK) {
+		mend(v, &k);
+		e = volkeys_load(vk, k.volume_key, k.inner_key);
+		if (e != ERR_OK)
+			err_set(why, e, 0, "can't derive the volume's keys: %s", err_text(e));
+	}
+	keyring_clear(&k);
+	return e;
 }
 
 bool volume_rotation_due(const struct volume *v, time_t now)
 {
+	bool customer = volume_has_customer(v);
+	const char *source = customer ? v->inner_source : v->source;
+	time_t created = customer ? v->inner_key.created : v->key.created;
+
 	/* only a key we can make anew by ourselves */
-	if (v->rotate_days == 0 || strcmp(v->source, "store") != 0)
+	if (v->rotate_days == 0 || (customer && !v->inner_known) || strcmp(source, "store") != 0)
 		return false;
-	return now >= v->key.created && now - v->key.created >= (time_t)v->rotate_days * 86400;
+	return now >= created && now - created >= (time_t)v->rotate_days * 86400;
 }

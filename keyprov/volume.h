@@ -31,14 +31,14 @@ struct volume {
 	char inner_source[32];
 	struct key_ref inner_key; /* the managed KEK below */
 	time_t wrapped_at;
-	unsigned rotate_days; /* policy: re-wrap under a new KEK version after so many days; 0 never */
-	int lock_fd;	      /* -1, or the held lock */
-	bool lock_shared;     /* the lock is the shared one of a read-only backing directory: never write */
-	bool second_copy_bad; /* seen while loading: a copy is missing, damaged or different; mended by
-			       * volume_unlock while the lock is held exclusively */
-	char *path;	      /* as given to volume_open, for messages; owned */
-	json_t *second;	      /* the other copy if it parses and differs from descriptor; owned */
-	bool from_backup;     /* descriptor is the second copy */
+	unsigned rotate_days;	      /* policy: re-wrap under a new KEK version after so many days; 0 never */
+	int lock_fd;		      /* -1, or the held lock */
+	bool lock_shared;	      /* the lock is the shared one of a read-only backing directory: never write */
+	bool second_copy_bad;	      /* seen while loading: a copy is missing, damaged or different; mended by
+				       * volume_unlock while the lock is held exclusively */
+	char *path;		      /* as given to volume_open, for messages; owned */
+	json_t *second;		      /* the other copy if it parses and differs from descriptor; owned */
+	bool from_backup;	      /* descriptor is the second copy */
 	struct keyprov_detail detail; /* see volume_detail */
 	bool printed;		      /* print is of the keys that opened the volume first */
 	uint8_t print[32];	      /* so that volume_reload loads no others */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keytest - what the unit tests of keyprov/ share: a scratch directory with a key store and a backing directory, and
- * durable steps (fsync, rename, link, unlink) that can be counted, made to fail, or end the process.
+ * durable steps (write, fsync, rename, link, unlink) that can be counted, made to fail, or end the process.
  *
  * The steps are the real library functions' names, defined here: the linker takes these for the whole program.
  */
@@ -32,9 +32,10 @@ static struct kt kt;
 
 /* ---- durable steps ---- */
 
-static unsigned kt_step; /* counted since kt_arm */
-static unsigned kt_at;	 /* 0: never */
-static int kt_errno;	 /* at that step: 0 ends the process before it, -1 behind it, else the errno it fails with */
+static unsigned kt_step;   /* counted since kt_arm */
+static unsigned kt_at;	   /* 0: never */
+static int kt_no_exchange; /* errno of a filesystem that can't exchange names; 0: it can */
+static int kt_errno;	   /* at that step: 0 ends the process before it, -1 behind it, else the errno it fails with */
 
 static inline void kt_arm(unsigned at, int err)
 {
@@ -60,6 +61,21 @@ static long kt_do(long nr, long a, long b, long c, long d, long e)
 	return r;
 }
 
+ssize_t write(int fd, const void *buf, size_t len)
+{
+	return kt_do(SYS_write, fd, (long)buf, (long)len, 0, 0);
+}
+
+ssize_t pwrite(int fd, const void *buf, size_t len, off_t at)
+{
+	return kt_do(SYS_pwrite64, fd, (long)buf, (long)len, at, 0);
+}
+
+int fdatasync(int fd)
+{
+	return (int)kt_do(SYS_fdatasync, fd, 0, 0, 0, 0);
+}
+
 int fsync(int fd)
 {
 	return (int)kt_do(SYS_fsync, fd, 0, 0, 0, 0);
@@ -68,6 +84,15 @@ int fsync(int fd)
 int renameat(int ad, const char *a, int bd, const char *b)
 {
 	return (int)kt_do(SYS_renameat2, ad, (long)a, bd, (long)b, 0);
+}
+
+int renameat2(int ad, const char *a, int bd, const char *b, unsigned flags)
+{
+	if (flags != 0 && kt_no_exchange) {
+		errno = kt_no_exchange;
+		return -1;
+	}
+	return (int)kt_do(SYS_renameat2, ad, (long)a, bd, (long)b, flags);
 }
 
 int linkat(int ad, const char *a, int bd, const char *b, int flags)

@@ -546,7 +546,7 @@ static void passphrase_two_salts(void **state)
 
 static void rotation_due(void **state)
 {
-	struct volume v = {.source = "store", .rotate_days = 90, .key.created = 1000000};
+	struct volume v = {.provider = "managed", .source = "store", .rotate_days = 90, .key.created = 1000000};
 	const time_t age = 90 * 86400;
 
 	(void)state;
