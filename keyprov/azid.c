@@ -16,7 +16,7 @@
 #define RENEW_AGAIN_MS 30000 /* after a renewal that failed, while the old token serves */
 
 /* The time since boot counts suspends; no clock that can be set plays a part in how old a token is. */
-static int64_t boottime_ms(void)
+int64_t azid_boottime(void)
 {
 	struct timespec t;
 
@@ -62,7 +62,7 @@ enum err azid_open(const struct fips *f, const struct azure_cloud *c, const json
 		return err_set(why, ERR_NOMEM, 0, "out of memory");
 	a->fips = f;
 	a->cloud = *c;
-	a->now = boottime_ms;
+	a->now = azid_boottime;
 	a->wall = wall_seconds;
 	a->pause = pause_ms;
 	a->arc_tokens = "/var/opt/azcmagent/tokens";

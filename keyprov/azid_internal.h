@@ -91,6 +91,7 @@ struct azid {
 	const char *cli;			       /* program */
 };
 bool azid_aborted(const struct azid *a);
+int64_t azid_boottime(void); /* milliseconds */
 
 /* ---- azid_ask.c: one exchange, and when to try again ---- */
 
