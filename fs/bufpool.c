@@ -190,6 +190,19 @@ void buf_page_put(uint8_t *page)
 	pthread_mutex_unlock(&pool.lock);
 }
 
+/* Behind their link; pages were wiped when they were put back. */
+void bufpool_wipe(void)
+{
+	pthread_mutex_lock(&pool.lock);
+	for (unsigned k = 0; k < 2; k++) {
+		for (unsigned c = 0; c < N_CLASSES; c++) {
+			for (struct free_buf *b = pool.idle[k][c]; b; b = b->next)
+				secret_wipe(b + 1, class_bytes[c] - sizeof(*b));
+		}
+	}
+	pthread_mutex_unlock(&pool.lock);
+}
+
 void bufpool_free(void)
 {
 	pthread_mutex_lock(&pool.lock);

@@ -18,6 +18,9 @@ void bufpool_free(void);
 void *buf_get(enum buf_kind kind, size_t len);
 void buf_put(enum buf_kind kind, void *p, size_t len); /* the same len as for buf_get */
 
+/* Wipes all that are not in use. */
+void bufpool_wipe(void);
+
 /* Page buffers for tail caches: NULL when the bound is reached; locked, wiped when put back. */
 uint8_t *buf_page_try(void);
 uint8_t *buf_page(void); /* waits instead */

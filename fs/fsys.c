@@ -4,10 +4,12 @@
 
 #include "fs/bufpool.h"
 #include "fs/content.h"
+#include "fs/gate_internal.h"
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
 #define REQUEST_BYTES (1u << 20)
+#define EPOCH_MINOR   44u /* kernels that drop all names at once: 6.16 */
 
 enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why *why)
 {
@@ -27,8 +29,10 @@ enum err fsys_new(const struct fsys_params *p, struct fsys **out, struct err_why
 	/* asking for a trusted attribute that isn't there fails with EPERM only for those who may not */
 	fs->trusted_xattr = geteuid() == 0;
 	bufpool_init();
-	rc = inode_table_init(fs);
+	fs->gate = gate_new();
+	rc = fs->gate ? inode_table_init(fs) : ENOMEM;
 	if (rc != 0) {
+		gate_free(fs);
 		free(fs);
 		return err_set(why, ERR_IO, rc, "cannot open the backing directory: %s", strerror(rc));
 	}
@@ -58,6 +62,7 @@ bool fsys_free(struct fsys *fs)
 	}
 	sound = !atomic_load(&fs->unsound);
 	inode_table_free(fs);
+	gate_free(fs);
 	bufpool_free();
 	free(fs);
 	return sound;
@@ -115,46 +120,9 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_readahead = REQUEST_BYTES;
 	conn->max_background = 64;
 	conn->time_gran = 1;
+	if (conn->proto_minor < EPOCH_MINOR)
+		fs->opt.negative_timeout = 0; /* the gate could not take it back */
 	fs->uring = fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 	if (fs->ready)
 		fs->ready(fs->ready_arg);
 }
-
-const struct fuse_lowlevel_ops fsys_ops = {
-	.init = op_init,
-	.lookup = op_lookup,
-	.forget = op_forget,
-	.forget_multi = op_forget_multi,
-	.getattr = op_getattr,
-	.setattr = op_setattr,
-	.statx = op_statx,
-	.readlink = op_readlink,
-	.mknod = op_mknod,
-	.mkdir = op_mkdir,
-	.unlink = op_unlink,
-	.rmdir = op_rmdir,
-	.symlink = op_symlink,
-	.rename = op_rename,
-	.link = op_link,
-	.open = op_open,
-	.create = op_create,
-	.tmpfile = op_tmpfile,
-	.read = op_read,
-	.write = op_write,
-	.flush = op_flush,
-	.release = op_release,
-	.fsync = op_fsync,
-	.fallocate = op_fallocate,
-	.lseek = op_lseek,
-	.copy_file_range = op_copy_file_range,
-	.opendir = op_opendir,
-	.readdir = op_readdir,
-	.readdirplus = op_readdirplus,
-	.releasedir = op_releasedir,
-	.fsyncdir = op_fsyncdir,
-	.statfs = op_statfs,
-	.setxattr = op_setxattr,
-	.getxattr = op_getxattr,
-	.listxattr = op_listxattr,
-	.removexattr = op_removexattr,
-};

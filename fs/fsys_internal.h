@@ -5,6 +5,7 @@
 #include "fs/fsys.h"
 #include "fs/inode.h"
 #include "fs/log.h"
+#include "fs/reply.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 
 #define DIR_ID_LINK  "bcfs.id"
 #define PROC_FD_PATH 64 /* room for /proc/self/fd/N */
+
+struct gate;
 
 struct fsys {
 	const struct volume *volume;
@@ -31,6 +34,7 @@ struct fsys {
 	_Atomic bool any_unclean;   /* is there an unclean session that has not been recovered from */
 	_Atomic uint64_t dir_moves; /* renames of directories */
 	struct recovery *recovery;
+	struct gate *gate; /* see gate_internal.h */
 
 	pthread_rwlock_t names;		 /* see inode.h */
 	pthread_mutex_t table;		 /* all of the following, and what inode.h says */

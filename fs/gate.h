@@ -19,6 +19,7 @@
 #include <time.h>
 
 struct fsys;
+struct fuse_session;
 
 enum gate_state { GATE_OPEN, GATE_GRACE, GATE_LOCKING, GATE_LOCKED };
 enum gate_reason {
@@ -36,6 +37,17 @@ void gate_start_locked(struct fsys *fs, enum gate_reason reason);
 /* 0, or the errno that the request has to fail with.  After 0: gate_leave exactly once. */
 int gate_enter(struct fsys *fs);
 void gate_leave(struct fsys *fs);
+
+/* Where to tell the kernel to drop its caches; NULL from when it is gone. */
+void gate_attach(struct fsys *fs, struct fuse_session *session);
+
+/* False: this thread's request was admitted before a lock that has given it up since: keys loaded later are not for it.
+ * True for those who did not enter. */
+bool gate_is_current(const struct fsys *fs);
+/* Around each answer to the kernel: false if the request was given up, then the answer is gate_errno. */
+bool gate_reply_begin(struct fsys *fs);
+void gate_reply_end(struct fsys *fs);
+int gate_errno(const struct fsys *fs);
 
 struct gate_report { /* of a lock; times are CLOCK_BOOTTIME nanoseconds, wall is CLOCK_REALTIME at the start */
 	enum gate_reason reason;
@@ -63,3 +75,5 @@ const char *gate_state_name(enum gate_state s);
 const char *gate_reason_name(enum gate_reason r);
 /* The last lock's report; false if there was none. */
 bool gate_last_report(const struct fsys *fs, struct gate_report *out);
+/* Inode numbers of (at most room) files with pages that the last lock could not write in time; how many. */
+size_t gate_undrained(const struct fsys *fs, uint64_t *ino, size_t room);

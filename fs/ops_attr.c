@@ -73,9 +73,9 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fi;
 	COUNT(fs, getattrs);
 	if (rc != 0)
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	else
-		fuse_reply_attr(req, &st, fs->opt.attr_timeout);
+		reply_attr(req, &st, fs->opt.attr_timeout);
 }
 
 void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
@@ -90,7 +90,7 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
 	COUNT(fs, getattrs);
 	fd = inode_open(fs, i, O_PATH);
 	if (fd < 0) {
-		fuse_reply_err(req, -fd);
+		reply_err(req, -fd);
 		return;
 	}
 	if (statx(fd, "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), (unsigned)mask | STATX_BASIC_STATS, &stx) !=
@@ -101,7 +101,7 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
 	if (rc == 0)
 		rc = attr_present(fs, i, &st);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	stx.stx_size = (uint64_t)st.st_size;
@@ -110,7 +110,7 @@ void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_f
 	stx.stx_mode = (uint16_t)st.st_mode;
 	stx.stx_attributes_mask = 0; /* attributes such as immutable are not ours to promise */
 	stx.stx_attributes = 0;
-	fuse_reply_statx(req, 0, &stx, fs->opt.attr_timeout);
+	reply_statx(req, &stx, fs->opt.attr_timeout);
 }
 
 /* ---- setattr ---- */
@@ -275,9 +275,9 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
 	if (rc == 0)
 		rc = attr_present(fs, i, &st);
 	if (rc != 0)
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	else
-		fuse_reply_attr(req, &st, fs->opt.attr_timeout);
+		reply_attr(req, &st, fs->opt.attr_timeout);
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -287,9 +287,9 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 	(void)ino;
 	if (fstatvfs(fs->volume->dirfd, &sv) != 0) {
-		fuse_reply_err(req, errno);
+		reply_err(req, errno);
 		return;
 	}
 	sv.f_namemax = NAME_MAX_PLAIN;
-	fuse_reply_statfs(req, &sv);
+	reply_statfs(req, &sv);
 }

@@ -38,13 +38,13 @@ int entry_reply_fill(struct fsys *fs, struct inode *dir, const char *enc, struct
 	return 0;
 }
 
-static void reply_entry(fuse_req_t req, int rc, const struct fuse_entry_param *e)
+static void answer_entry(fuse_req_t req, int rc, const struct fuse_entry_param *e)
 {
 	struct fsys *fs = fsys_of(req);
 
 	if (rc != 0)
-		fuse_reply_err(req, rc);
-	else if (fuse_reply_entry(req, e) != 0)
+		reply_err(req, rc);
+	else if (reply_entry(req, e) != 0)
 		inode_forget(fs, inode_of(fs, e->ino), 1); /* interrupted: the kernel never saw it */
 }
 
@@ -58,7 +58,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	COUNT(fs, lookups);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = entry_seal(fs, dir, name, &enc);
@@ -68,10 +68,10 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (rc == ENOENT && fs->opt.negative_timeout > 0) {
 		memset(&e, 0, sizeof(e));
 		e.entry_timeout = fs->opt.negative_timeout;
-		fuse_reply_entry(req, &e);
+		reply_entry(req, &e);
 		return;
 	}
-	reply_entry(req, rc, &e);
+	answer_entry(req, rc, &e);
 }
 
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -79,7 +79,7 @@ void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 	struct fsys *fs = fsys_of(req);
 
 	inode_forget(fs, inode_of(fs, ino), nlookup);
-	fuse_reply_none(req);
+	reply_none(req);
 }
 
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -88,7 +88,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 	for (size_t k = 0; k < count; k++)
 		inode_forget(fs, inode_of(fs, forgets[k].ino), forgets[k].nlookup);
-	fuse_reply_none(req);
+	reply_none(req);
 }
 
 /* ---- making ---- */
@@ -191,7 +191,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, enum make 
 	int rc = dir_get(fs, dir);
 
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = entry_seal(fs, dir, name, &enc);
@@ -214,7 +214,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, enum make 
 	if (rc == 0)
 		rc = entry_reply_fill(fs, dir, enc.text, &e);
 	dir_put(fs, dir);
-	reply_entry(req, rc, &e);
+	answer_entry(req, rc, &e);
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -328,7 +328,7 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent, const char *name, bo
 
 	COUNT(fs, unlinks);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = entry_seal(fs, dir, name, &enc);
@@ -357,7 +357,7 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent, const char *name, bo
 		close(stripped);
 out:
 	dir_put(fs, dir);
-	fuse_reply_err(req, rc);
+	reply_err(req, rc);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -455,7 +455,7 @@ void op_rename(
 	COUNT(fs, renames);
 	rc = dir_get(fs, m.from_dir);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = dir_get(fs, m.to_dir);
@@ -477,7 +477,7 @@ void op_rename(
 		dir_put(fs, m.to_dir);
 	}
 	dir_put(fs, m.from_dir);
-	fuse_reply_err(req, rc);
+	reply_err(req, rc);
 }
 
 /* ---- link ---- */
@@ -492,7 +492,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 	int fd, rc = dir_get(fs, dir);
 
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	fd = inode_open(fs, i, O_PATH);
@@ -512,5 +512,5 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 	if (fd >= 0)
 		close(fd);
 	dir_put(fs, dir);
-	reply_entry(req, rc, &e);
+	answer_entry(req, rc, &e);
 }

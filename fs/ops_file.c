@@ -36,7 +36,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	COUNT(fs, opens);
 	if (wants_write(fi->flags) && fs->opt.read_only) {
-		fuse_reply_err(req, EROFS);
+		reply_err(req, EROFS);
 		return;
 	}
 	rc = content_open(fs, i, wants_write(fi->flags), -1, &c);
@@ -48,11 +48,11 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			content_close(fs, c);
 	}
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	file_info(fs, c, fi);
-	if (fuse_reply_open(req, fi) != 0)
+	if (reply_open(req, fi) != 0)
 		content_close(fs, c);
 }
 
@@ -94,17 +94,17 @@ fail:
 	return rc;
 }
 
-static void reply_create(
+static void answer_create(
 	fuse_req_t req, int rc, const struct fuse_entry_param *e, struct content *c, struct fuse_file_info *fi)
 {
 	struct fsys *fs = fsys_of(req);
 
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	file_info(fs, c, fi);
-	if (fuse_reply_create(req, e, fi) != 0) {
+	if (reply_create(req, e, fi) != 0) {
 		content_close(fs, c);
 		inode_forget(fs, inode_of(fs, e->ino), 1);
 	}
@@ -142,7 +142,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 	COUNT(fs, creates);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = entry_seal(fs, dir, name, &enc);
@@ -161,7 +161,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 			rc = made_file(fs, dir, enc.text, fd, &e, &c);
 	}
 	dir_put(fs, dir);
-	reply_create(req, rc, &e, c, fi);
+	answer_create(req, rc, &e, c, fi);
 }
 
 void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
@@ -175,7 +175,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 
 	COUNT(fs, creates);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	creds_take(req, &creds);
@@ -186,7 +186,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
 	if (rc == 0)
 		rc = made_file(fs, dir, NULL, fd, &e, &c);
 	dir_put(fs, dir);
-	reply_create(req, rc, &e, c, fi);
+	answer_create(req, rc, &e, c, fi);
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -198,14 +198,14 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	(void)ino;
 	COUNT(fs, reads);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	COUNT_ADD(fs, read_bytes, r.len);
 	if (r.len == 0)
-		fuse_reply_buf(req, "", 0);
+		reply_buf(req, "", 0);
 	else
-		fuse_reply_iov(req, r.iov, r.n_iov);
+		reply_iov(req, r.iov, r.n_iov);
 	content_read_done(&r);
 }
 
@@ -219,26 +219,26 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	(void)ino;
 	COUNT(fs, writes);
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	COUNT_ADD(fs, write_bytes, written);
 	attr_kill_priv(req, c->inode, content_fd(c), fi->kill_suidgid);
-	fuse_reply_write(req, written);
+	reply_write(req, written);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)fi;
-	fuse_reply_err(req, 0);
+	reply_err(req, 0);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
 	content_close(fsys_of(req), content_of(fi));
-	fuse_reply_err(req, 0);
+	reply_err(req, 0);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -247,7 +247,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 
 	(void)ino;
 	COUNT(fs, fsyncs);
-	fuse_reply_err(req, content_sync(fs, content_of(fi), datasync != 0));
+	reply_err(req, content_sync(fs, content_of(fi), datasync != 0));
 }
 
 /* The kernel tells whether the caller has CAP_FSETID with a write, but not with these; root has it. */
@@ -296,7 +296,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 		rc = allocate(fs, c, mode, (uint64_t)off, (uint64_t)len);
 	if (rc == 0)
 		attr_kill_priv(req, c->inode, content_fd(c), lacks_fsetid(req));
-	fuse_reply_err(req, rc);
+	reply_err(req, rc);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -306,9 +306,9 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 
 	(void)ino;
 	if (rc != 0)
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	else
-		fuse_reply_lseek(req, (off_t)found);
+		reply_lseek(req, (off_t)found);
 }
 
 /* ---- copy_file_range ---- */
@@ -347,7 +347,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 	(void)ino_in;
 	(void)ino_out;
 	if (flags != 0) {
-		fuse_reply_err(req, EINVAL);
+		reply_err(req, EINVAL);
 		return;
 	}
 	/* bounded, so that the caller can be interrupted; a short count is allowed */
@@ -366,9 +366,9 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 		secret_wipe(buf, COPY_BYTES);
 	buf_put(BUF_PLAIN, buf, COPY_BYTES);
 	if (done == 0 && rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	attr_kill_priv(req, out->inode, content_fd(out), lacks_fsetid(req));
-	fuse_reply_write(req, done);
+	reply_write(req, done);
 }

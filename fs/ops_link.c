@@ -145,10 +145,10 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 		rc = crypt_errno(fs, e, "symlink", i->key.ino, UINT64_MAX);
 	}
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	} else {
 		target[len] = '\0';
-		fuse_reply_readlink(req, target);
+		reply_readlink(req, target);
 	}
 	secret_wipe(target, sizeof(target));
 }
@@ -185,7 +185,7 @@ void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char 
 	int rc = len > TARGET_MAX ? ENAMETOOLONG : len == 0 ? ENOENT : dir_get(fs, dir);
 
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	rc = entry_seal(fs, dir, name, &enc);
@@ -203,8 +203,8 @@ void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char 
 		rc = entry_reply_fill(fs, dir, enc.text, &e);
 	dir_put(fs, dir);
 	if (rc != 0)
-		fuse_reply_err(req, rc);
-	else if (fuse_reply_entry(req, &e) != 0)
+		reply_err(req, rc);
+	else if (reply_entry(req, &e) != 0)
 		inode_forget(fs, inode_of(fs, e.ino), 1);
 }
 

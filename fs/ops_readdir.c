@@ -34,7 +34,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int rc = dir_get(fs, dir);
 
 	if (rc != 0) {
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	s = malloc(sizeof(*s));
@@ -52,11 +52,11 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	dir_put(fs, dir);
 	if (rc != 0) {
 		free(s);
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	fi->fh = (uintptr_t)s;
-	if (fuse_reply_open(req, fi) != 0) {
+	if (reply_open(req, fi) != 0) {
 		close(s->fd);
 		free(s);
 	}
@@ -70,7 +70,7 @@ void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	close(s->fd);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
-	fuse_reply_err(req, 0);
+	reply_err(req, 0);
 }
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -81,7 +81,7 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
 	(void)datasync;
 	COUNT(fsys_of(req), fsyncs);
 	/* always the whole of it: the entries are metadata */
-	fuse_reply_err(req, fsync(s->fd) == 0 ? 0 : errno);
+	reply_err(req, fsync(s->fd) == 0 ? 0 : errno);
 }
 
 /* Moves the stream to a cookie. */
@@ -199,13 +199,13 @@ static void read_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	(void)ino;
 	COUNT(fs, readdirs);
 	if (!out) {
-		fuse_reply_err(req, ENOMEM);
+		reply_err(req, ENOMEM);
 		return;
 	}
 	rc = dir_get(fs, s->dir);
 	if (rc != 0) {
 		free(out);
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 		return;
 	}
 	pthread_mutex_lock(&s->lock);
@@ -229,11 +229,11 @@ static void read_entries(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	pthread_mutex_unlock(&s->lock);
 	dir_put(fs, s->dir);
 	if (len > 0)
-		fuse_reply_buf(req, out, len);
+		reply_buf(req, out, len);
 	else if (rc != 0)
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	else
-		fuse_reply_buf(req, "", 0);
+		reply_buf(req, "", 0);
 	secret_wipe(out, len);
 	secret_wipe(name, sizeof(name));
 	free(out);

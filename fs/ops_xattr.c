@@ -143,7 +143,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 		if (strcmp(name, CAPABILITY) == 0)
 			atomic_store(&i->caps, CAPS_UNKNOWN);
 	}
-	fuse_reply_err(req, rc);
+	reply_err(req, rc);
 }
 
 /* ---- get ---- */
@@ -215,11 +215,11 @@ static void reply_value(fuse_req_t req, int rc, const void *value, size_t have, 
 	if (rc == 0 && room > 0 && have > room)
 		rc = ERANGE;
 	if (rc != 0)
-		fuse_reply_err(req, rc);
+		reply_err(req, rc);
 	else if (room == 0)
-		fuse_reply_xattr(req, have);
+		reply_xattr(req, have);
 	else
-		fuse_reply_buf(req, value, have);
+		reply_buf(req, value, have);
 }
 
 static void get_acl(fuse_req_t req, struct fsys *fs, struct inode *i, const char *name, size_t size)
@@ -252,7 +252,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		return;
 	}
 	if (strcmp(name, CAPABILITY) == 0 && atomic_load(&i->caps) == CAPS_NONE) {
-		fuse_reply_err(req, ENODATA); /* asked before every write and exec */
+		reply_err(req, ENODATA); /* asked before every write and exec */
 		return;
 	}
 	rc = get_sealed(fs, i, name, &buf, &value, &have);
@@ -383,7 +383,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	} else {
 		rc = remove_sealed(fs, i, name);
 	}
-	fuse_reply_err(req, rc);
+	reply_err(req, rc);
 }
 
 void xattr_drop_caps(struct fsys *fs, struct inode *i, int fd)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serve_mount - attaching a volume to the kernel, the request loop, signals; see serve.h. */
 #include "fs/audit.h"
+#include "fs/gate.h"
 #include "fs/log.h"
 #include "fs/mounts.h"
 #include "fs/serve.h"
@@ -116,6 +117,8 @@ int serve_attach(struct mounted *m, struct err_why *why)
 	m->fuse = fuse_session_new(&args, &fsys_ops, sizeof(fsys_ops), m->fs);
 	fuse_opt_free_args(&args);
 	free(list);
+	if (m->fuse)
+		gate_attach(m->fs, m->fuse);
 	mounted = m->fuse && fuse_session_mount(m->fuse, m->cfg->mountpoint) == 0;
 	fuse_messages.mounting = false;
 	if (!mounted)
@@ -309,6 +312,7 @@ void serve_detach(struct mounted *m)
 
 	if (!m->fuse)
 		return;
+	gate_attach(m->fs, NULL);
 	fuse_session_destroy(m->fuse);
 	m->fuse = NULL;
 	/* Only if it is still ours that is mounted there, not what somebody has mounted since. */
