@@ -51,6 +51,7 @@ class Emulator:
 
     def connect(self, host, port):
         s = socket.create_connection(("127.0.0.1", port), timeout=30)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.tls.wrap_socket(s, server_hostname=host) if host.endswith(".localhost") else s
 
     def request(self, host, port, method, path, headers=None, body=None, conn=None):
