@@ -93,8 +93,7 @@ static enum err bad(struct err_why *why, const char *uri, const char *what)
 	return err_set(why, ERR_CONFIG, 0, "\"%s\" is no key identifier that can be used: %s", shown, what);
 }
 
-/* "https://HOST[:PORT]", with nothing but '/' or the end behind it; *rest is what follows. */
-static enum err parse_base(
+enum err azure_base_parse(
 	const struct azure_cloud *c, const char *uri, struct azure_key_id *out, const char **rest, struct err_why *why)
 {
 	static const char scheme[] = "https://";
@@ -154,7 +153,7 @@ enum err azure_key_id_parse(const struct azure_cloud *c, const char *uri, struct
 
 	if (strnlen(uri, AZURE_URI_MAX) >= AZURE_URI_MAX)
 		return bad(why, uri, "it is too long");
-	e = parse_base(c, uri, out, &p, why);
+	e = azure_base_parse(c, uri, out, &p, why);
 	if (e != ERR_OK)
 		return e;
 	if (strncmp(p, keys, sizeof(keys) - 1) != 0)
@@ -190,7 +189,7 @@ enum err azure_vault_parse(
 			c->port[0] ? ":" : "", c->port);
 		vault = uri;
 	}
-	e = parse_base(c, vault, out, &rest, why);
+	e = azure_base_parse(c, vault, out, &rest, why);
 	if (e != ERR_OK)
 		return e;
 	if (strcmp(rest, "") != 0 && strcmp(rest, "/") != 0)

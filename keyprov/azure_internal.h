@@ -9,3 +9,7 @@ bool azure_guid(const char *s, size_t len, char out[static AZURE_GUID]);
 bool azure_host_is_name(const char *s, size_t len);
 /* A key's name: 1 to 127 letters, digits and dashes. */
 bool azure_key_name(const char *s, size_t len);
+/* "https://HOST[:PORT]" of a vault of this cloud, with nothing but '/' or the end behind it: fills host, base and hsm;
+ * *rest is what follows.  ERR_CONFIG with a sentence. */
+enum err azure_base_parse(const struct azure_cloud *c, const char *uri, struct azure_key_id *out, const char **rest,
+	struct err_why *why) MUST_CHECK;

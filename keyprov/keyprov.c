@@ -3,7 +3,7 @@
 #include "keyprov/keyprov.h"
 #include <string.h>
 
-static const struct keyprov_ops *const providers[] = {&managed_ops};
+static const struct keyprov_ops *const providers[] = {&managed_ops, &vault_ops};
 
 const struct keyprov_ops *keyprov_find(const char *name)
 {

@@ -51,6 +51,9 @@ struct vault_check {
  */
 enum err vault_examine(const struct fips *f, const struct vault_want *w, struct vault_check out[static VAULT_CHECKS],
 	json_t **conf, struct keyprov_detail *detail, enum err *first, struct err_why *why) MUST_CHECK;
+/* For a prober, which has a rhythm of its own: how often a call is tried (0: 5) and how long it may take (0: 30 s),
+ * from the next one on.  Nothing for providers of another kind. */
+void vault_set_limits(struct keyprov *p, unsigned attempts, unsigned deadline_ms);
 /* Is a key of a list fit?  Says why not in reason. */
 bool vault_key_fit(const struct akv_key *k, time_t now, char reason[static 256]);
 /* The "az" commands that would grant identity the role it needs; lines joined by \n. */
