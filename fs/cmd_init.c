@@ -186,12 +186,20 @@ static int init(struct init *in, const char *path)
 	return code;
 }
 
+static int no_customer_key(void)
+{
+	cli_say("A volume can't be created with a customer's key: it starts with a managed key. Make it with "
+		"\"blobcryptfs init DIR\", then turn the key on with \"blobcryptfs key set URI DIR\".");
+	return EXIT_USAGE;
+}
+
 static int run(struct cli *c, int argc, char **argv)
 {
-	enum { OPT_INFRA = CLI_FIRST_FREE, OPT_KEY, OPT_DAYS };
+	enum { OPT_INFRA = CLI_FIRST_FREE, OPT_KEY, OPT_DAYS, OPT_CUSTOMER };
 	static const struct option options[] = {{"infrastructure-encryption", no_argument, NULL, OPT_INFRA},
 		{"managed-key", required_argument, NULL, OPT_KEY}, {"rotate-days", required_argument, NULL, OPT_DAYS},
-		CLI_OPTIONS};
+		/* not there, on purpose; whoever looks for it is told what to do instead */
+		{"customer-key", optional_argument, NULL, OPT_CUSTOMER}, CLI_OPTIONS};
 	struct init in = {.cli = c, .managed_key = "store", .suite = SUITE_GCM, .rotate_days = ROTATE_DAYS_DEFAULT};
 	unsigned long days;
 	int opt, code = EXIT_OK;
@@ -204,7 +212,11 @@ static int run(struct cli *c, int argc, char **argv)
 			break;
 		case OPT_KEY:
 			in.managed_key = optarg;
+			if (strncmp(optarg, "https://", strlen("https://")) == 0)
+				return no_customer_key();
 			break;
+		case OPT_CUSTOMER:
+			return no_customer_key();
 		default: /* OPT_DAYS */
 			errno = 0;
 			days = strtoul(optarg, &end, 10);

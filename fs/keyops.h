@@ -28,12 +28,15 @@
 struct keyops {
 	struct volume *v; /* locked by the caller; without the exclusive lock nothing is changed */
 	const struct fips *fips;
-	const json_t *now; /* where the managed key is, if not where the descriptor says; or NULL */
-	const char *cause; /* for the audit log: "on request", "by age", "newer version found"; NULL: the first */
-	bool read_only;	   /* mounted read-only: what would write is refused */
+	const json_t *now;  /* where the managed key is, if not where the descriptor says; or NULL */
+	const json_t *next; /* rotate: where the new managed key is to be; NULL: the same source */
+	const char *cause;  /* for the audit log: "on request", "by age", "newer version found"; NULL: the first */
+	bool read_only;	    /* mounted read-only: what would write is refused */
 	bool mounted; /* in the daemon: the volume is open or locked already, and is not opened once more to verify */
 };
 
+/* Is it one of these requests? */
+bool keyops_knows(const char *request);
 /* New reference; NULL: the request is not known, or no memory. */
 json_t *keyops_run(const struct keyops *k, const char *request, const json_t *args);
 

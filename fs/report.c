@@ -3,6 +3,7 @@
 #include "fs/report.h"
 
 #include "crypto/secret.h"
+#include "keyprov/azid.h"
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -29,12 +30,58 @@ static json_t *text(const char *s)
 	return o ? o : json_null();
 }
 
+/* A member of the customer's key as the descriptor has it, or null. */
+static json_t *conf_member(const json_t *conf, const char *name)
+{
+	json_t *value = json_object_get(conf, name);
+
+	return value ? json_incref(value) : json_null();
+}
+
+static bool follows_versions(const json_t *conf)
+{
+	const char *uri = json_string_value(json_object_get(conf, "uri")), *keys = uri ? strstr(uri, "/keys/") : NULL;
+
+	return keys && !strchr(keys + strlen("/keys/"), '/');
+}
+
+/* The layer above the managed key. */
+static json_t *report_customer(const struct volume *v, const json_t *conf)
+{
+	char identity[256] = "";
+
+	azid_conf_text(json_object_get(conf, "identity"), identity);
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "uri",
+		conf_member(conf, "uri"), "kid", text(v->key.id), "follows_versions", follows_versions(conf), "cloud",
+		conf_member(conf, "cloud"), "tenant", conf_member(conf, "tenant"), "region",
+		conf_member(conf, "region"), "identity", text(identity), "algorithm", conf_member(conf, "algorithm"),
+		"api_version", conf_member(conf, "api_version"), "expired", conf_member(conf, "expired"),
+		"probe_seconds", conf_member(conf, "probe_seconds"), "lease_seconds",
+		conf_member(conf, "lease_seconds"));
+}
+
+/* The layer below the customer's key is ciphertext until that key has opened it. */
+static json_t *report_inner(const struct volume *v)
+{
+	if (!v->inner_known)
+		return json_null();
+	return json_pack("{s:o, s:o, s:I, s:o}", "source", text(v->inner_source), "id", text(v->inner_key.id),
+		"version", (json_int_t)v->inner_key.version, "created", utc(v->inner_key.created));
+}
+
 json_t *report_key(const struct volume *v)
 {
-	return json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:b}", "kind", text(v->provider), "source",
+	const json_t *conf = volume_customer_conf(v);
+	json_t *o = json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:b}", "kind", text(v->provider), "source",
 		text(v->source), "id", text(v->key.id), "version", (json_int_t)v->key.version, "created",
 		utc(v->key.created), "wrapped_at", utc(v->wrapped_at), "rotate_days", (json_int_t)v->rotate_days,
 		"rotation_due", volume_rotation_due(v, time(NULL)));
+
+	if (o && conf) {
+		json_object_set_new(o, "customer", report_customer(v, conf));
+		json_object_set_new(o, "managed", report_inner(v));
+	}
+	return o;
 }
 
 static const char *suite_name(enum suite suite)
@@ -166,6 +213,20 @@ static const struct line {
 	{"key wrapped", "key.wrapped_at"},
 	{"rotate days", "key.rotate_days"},
 	{"rotation due", "key.rotation_due"},
+	{"customer's key", "key.customer.uri"},
+	{"follows versions", "key.customer.follows_versions"},
+	{"cloud", "key.customer.cloud"},
+	{"vault tenant", "key.customer.tenant"},
+	{"vault region", "key.customer.region"},
+	{"identity", "key.customer.identity"},
+	{"algorithm", "key.customer.algorithm"},
+	{"api version", "key.customer.api_version"},
+	{"if expired", "key.customer.expired"},
+	{"probe seconds", "key.customer.probe_seconds"},
+	{"lease seconds", "key.customer.lease_seconds"},
+	{"managed source", "key.managed.source"},
+	{"managed id", "key.managed.id"},
+	{"managed version", "key.managed.version"},
 	{"fips", "fips.approved"},
 	{"provider", "fips.provider"},
 	{"provider version", "fips.version"},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serve_key - what a running mount is asked, and what its key worker does; see serve.h. */
 #include "fs/audit.h"
+#include "fs/keyops.h"
 #include "fs/log.h"
 #include "fs/report.h"
 #include "fs/serve.h"
@@ -19,31 +20,13 @@ void serve_show(struct mounted *m)
 	json_decref(old);
 }
 
-static json_t *rotate(struct mounted *m)
-{
-	struct err_why why = {0};
-	enum err e;
-
-	if (m->read_only)
-		return json_pack("{s:i, s:s}", "code", EXIT_BACKING, "error",
-			"The volume is mounted read-only, so its key can't be rotated.");
-	e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &why);
-	if (e != ERR_OK)
-		/* a source that can't: nothing newer about it */
-		return json_pack("{s:i, s:s}", "code", e == ERR_UNSUPPORTED ? EXIT_USAGE : cli_exit_code_key(e, &why),
-			"error", why.text[0] ? why.text : err_text(e));
-	audit_event("key_rotated", "on request", 0, UINT64_MAX);
-	return json_pack("{s:i, s:o}", "code", EXIT_OK, "key", report_key(m->volume));
-}
-
 static json_t *run(void *arg, const char *name, const json_t *args)
 {
 	struct mounted *m = arg;
-	json_t *answer = NULL;
+	const struct keyops k = {
+		.v = m->volume, .fips = m->fips, .now = m->key_override, .read_only = m->read_only, .mounted = true};
+	json_t *answer = keyops_run(&k, name, args);
 
-	(void)args;
-	if (strcmp(name, "rotate") == 0)
-		answer = rotate(m);
 	serve_show(m);
 	return answer;
 }
@@ -70,7 +53,7 @@ static json_t *answer(void *arg, const struct control_request *r, bool *later)
 
 	if (strcmp(r->name, "status") == 0)
 		return report_mount(m);
-	if (strcmp(r->name, "rotate") != 0)
+	if (!keyops_knows(r->name))
 		return NULL;
 	*later = keywork_post(m->work, r);
 	if (*later)

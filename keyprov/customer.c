@@ -163,7 +163,7 @@ static enum err judge(
 		*reason = "KeyExpired";
 		return err_set(why, ERR_KEY_REVOKED, 0,
 			"the customer's key %.300s is outside of its validity period; extend that, or set the key"
-			" again with --expired allow",
+			" again with --allow-expired",
 			ref->id);
 	case KEY_MISSING:
 		*reason = "KeyNotFound";
