@@ -44,6 +44,9 @@ LIB_SRC := $(filter-out $(MAIN_SRC),$(SRC))
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 # Other files there are linked with every unit test.
 UNIT_COMMON_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/unit/*.c)))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+# What they are about.
+FUZZ_LIB_SRC := $(filter crypto/%.c keyprov/%.c,$(SRC))
 
 # ---- flags -----------------------------------------------------------------
 
@@ -68,11 +71,13 @@ HARDENING_KEYS := -fzero-call-used-regs=used-gpr
 CFLAGS_release := $(CFLAGS) $(HARDENING)
 CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 CFLAGS_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 # Not for running: "make lint" reads the symbols the source names.
 CFLAGS_lint := -O0 -g -fno-builtin -U_FORTIFY_SOURCE
 LDFLAGS_release :=
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 LDFLAGS_lint :=
 
 # More care, and no key left in a register, where keys are handled.
@@ -89,6 +94,7 @@ fuse_pc = $(if $(wildcard $(1)/lib/pkgconfig/fuse3.pc),PKG_CONFIG_PATH='$(abspat
 FUSE_PREFIX_release := $(FUSE_PREFIX)
 FUSE_PREFIX_asan := $(FUSE_PREFIX)-asan
 FUSE_PREFIX_tsan := $(FUSE_PREFIX)-tsan
+FUSE_PREFIX_fuzz := $(FUSE_PREFIX)
 FUSE_PREFIX_lint := $(FUSE_PREFIX)
 
 have_libs = $(shell $(call fuse_pc,$(1)) --exists 'fuse3 >= 3.18.3' $(PKGS) 2>/dev/null && echo yes)
@@ -148,11 +154,24 @@ quote = '$(subst ','\'',$(1))'
 $(eval $(call variant_rules,release,build/release,build/blobcryptfs))
 $(eval $(call variant_rules,asan,build/asan,build/asan/blobcryptfs))
 $(eval $(call variant_rules,tsan,build/tsan,build/tsan/blobcryptfs))
+$(eval $(call variant_rules,fuzz,build/fuzz,build/fuzz/blobcryptfs))
 $(eval $(call variant_rules,lint,build/lint,build/lint/blobcryptfs))
+
+# libFuzzer is clang's, which does not know all flags of gcc's.
+build/fuzz/%: private CC := clang
+build/fuzz/%: private crypto_FLAGS :=
+build/fuzz/%: private keyprov_FLAGS :=
+
+build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o $(FUZZ_LIB_SRC:%.c=build/fuzz/%.o)
+	@mkdir -p $(@D)
+	@echo '  LD $@'
+	@$(CC) $(BASE_CFLAGS) $(CFLAGS_fuzz) $(BASE_LDFLAGS) $(LDFLAGS_fuzz) $(LDFLAGS) -o $@ $^ $(LIB_LIBS_fuzz)
+
+-include $(FUZZ_SRC:%.c=build/fuzz/%.d)
 
 # ---- targets ---------------------------------------------------------------
 
-.PHONY: all setup setup-tests demo asan tsan unit unit-asan unit-tsan \
+.PHONY: all setup setup-tests demo asan tsan unit unit-asan unit-tsan fuzz \
   check check-unit check-mount check-asan check-tsan check-long bench \
   lint lint-objects format format-check install uninstall clean distclean help
 
@@ -183,9 +202,10 @@ tsan: build/tsan/blobcryptfs ## build with ThreadSanitizer
 unit: $(UNIT_BIN_release)
 unit-asan: $(UNIT_BIN_asan)
 unit-tsan: $(UNIT_BIN_tsan)
+fuzz: $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/bin/%) ## build the fuzz targets
 
 check: setup-tests ## run every test but the long ones
-	@$(MAKE) --no-print-directory -j$(JOBS) all asan tsan unit unit-asan unit-tsan
+	@$(MAKE) --no-print-directory -j$(JOBS) all asan tsan unit unit-asan unit-tsan fuzz
 	@tests/run
 
 check-unit: ## run the unit tests
@@ -205,7 +225,7 @@ check-tsan: ## unit and mount tests under ThreadSanitizer
 	@tests/run tsan
 
 check-long: setup-tests ## the tests that take long
-	@$(MAKE) --no-print-directory -j$(JOBS) all asan tsan unit
+	@$(MAKE) --no-print-directory -j$(JOBS) all asan tsan unit fuzz
 	@tests/run long
 
 bench: setup ## measure, against other encrypting filesystems
@@ -220,7 +240,7 @@ lint: ## static checks with those tools that are installed
 	@$(MAKE) --no-print-directory -j$(JOBS) lint-objects
 	@LINT_CFLAGS=$(call quote,$(BASE_CPPFLAGS) $(LIB_CFLAGS_lint) -std=gnu17) CC='$(CC)' .ci/lint $(SRC)
 
-C_FILES = $(wildcard crypto/*.[ch] keyprov/*.[ch] fs/*.[ch] tests/unit/*.[ch])
+C_FILES = $(wildcard crypto/*.[ch] keyprov/*.[ch] fs/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 format: ## format the C files with clang-format
 	@clang-format -i $(C_FILES)
