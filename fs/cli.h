@@ -46,7 +46,8 @@ struct command {
 	int (*run)(struct cli *c, int argc, char **argv);
 };
 
-extern const struct command command_init, command_mount, command_umount, command_status, command_speed, command_key;
+extern const struct command command_init, command_mount, command_umount, command_status, command_speed, command_key,
+	command_lock, command_unlock, command_metrics, command_revocation_report;
 
 /* For each getopt_long table: what every command understands. */
 enum { CLI_FIPS_DIR = 0x1000, CLI_NON_FIPS, CLI_HELP, CLI_FIRST_FREE };

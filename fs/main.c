@@ -16,6 +16,10 @@ static const struct command *const commands[] = {
 	&command_status,
 	&command_speed,
 	&command_key,
+	&command_lock,
+	&command_unlock,
+	&command_metrics,
+	&command_revocation_report,
 };
 
 static const struct command *find(const char *name)
@@ -32,8 +36,8 @@ static void usage(FILE *out)
 	      "Keeps a directory encrypted; what is in it is seen through a mount.\n\n",
 		out);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(out, "  %-7s %s\n", commands[i]->name, commands[i]->summary);
-	fputs("  help    tell more about a command: blobcryptfs help mount\n\n"
+		fprintf(out, "  %-17s %s\n", commands[i]->name, commands[i]->summary);
+	fputs("  help              tell more about a command: blobcryptfs help mount\n\n"
 	      "  --fips-dir DIR    directory of the FIPS provider (fips.so, fipsmodule.cnf)\n"
 	      "  --allow-non-fips  go on without a FIPS provider; loud\n"
 	      "  --version         print the version\n"

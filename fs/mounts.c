@@ -97,6 +97,32 @@ enum err mounts_around(const char *path, struct mount_info *out)
 	return look(path, true, out);
 }
 
+size_t mounts_owners(uid_t *out, size_t max)
+{
+	struct libmnt_table *table = mnt_new_table_from_file(MOUNTINFO);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	struct mount_info m;
+	size_t n = 0;
+
+	while (table && iter && n < max && mnt_table_next_fs(table, iter, &fs) == 0) {
+		if (fill(fs, &m) != ERR_OK)
+			continue;
+		for (size_t i = 0; m.is_ours && i <= n; i++) {
+			if (i == n) {
+				out[n++] = m.user_id;
+				break;
+			}
+			if (out[i] == m.user_id)
+				break;
+		}
+		mount_info_clear(&m);
+	}
+	mnt_free_iter(iter);
+	mnt_unref_table(table);
+	return n;
+}
+
 void mounts_remember(const char *source, const char *target, const char *options)
 {
 	struct libmnt_update *update = mnt_new_update();

@@ -24,6 +24,8 @@ struct mount_info {
 enum err mounts_at(const char *path, struct mount_info *out) MUST_CHECK;
 /* The mount that path (absolute) is in. */
 enum err mounts_around(const char *path, struct mount_info *out) MUST_CHECK;
+/* The users who have mounted volumes, each once, up to max; returns how many. */
+size_t mounts_owners(uid_t *out, size_t max);
 void mount_info_clear(struct mount_info *m);
 
 /*

@@ -58,6 +58,8 @@ static const struct known known[] = {
 	{"direct_io", K_TRUE, AT(direct_io), 0},
 	{"reset_state", K_TRUE, AT(reset_state), 0},
 	{"nonempty", K_TRUE, AT(nonempty), 0},
+	{"wait_key", K_TRUE, AT(wait_key), 0},
+	{"on_state_change", K_STRING, AT(on_state_change), 0},
 	{"io_uring", K_URING, 0, URING_ON},
 	{"no_io_uring", K_URING, 0, URING_OFF},
 	{"max_threads", K_THREADS, 0, 0},
@@ -148,6 +150,7 @@ void options_clear(struct mount_options *o)
 {
 	free(o->managed_key);
 	free(o->fips_dir);
+	free(o->on_state_change);
 	free(o->fsname);
 	free(o->subtype);
 	free(o->context);

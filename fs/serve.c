@@ -6,7 +6,6 @@
 #include "fs/audit.h"
 #include "fs/log.h"
 #include "fs/mounts.h"
-#include "fs/report.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -47,6 +46,20 @@ static enum err lock_volume(struct mounted *m, struct err_why *why)
 	return e;
 }
 
+/* Comes up locked if the user wants that, and the customer's key is the reason. */
+static int wait_for_key(struct mounted *m, enum err e, struct err_why *why)
+{
+	if (!m->cfg->opt->wait_key || !volume_has_customer(m->volume) ||
+		(e != ERR_KEY_REVOKED && e != ERR_KEY_UNAVAILABLE))
+		return cli_exit_code_key(e, why);
+	if (volkeys_new_empty(m->fips, m->volume->suite, m->volume->id, &m->vk) != ERR_OK)
+		return cli_why(why, EXIT_MEMORY, "There is not enough memory to wait for the customer's key.");
+	m->closed = e == ERR_KEY_REVOKED ? GATE_REVOKED : GATE_WAITING;
+	cli_say("%s", why->text);
+	cli_say("%s is mounted locked, and opens when its key can be had (wait_key).", m->cfg->mountpoint);
+	return EXIT_OK;
+}
+
 static int unlock_volume(struct mounted *m, struct err_why *why)
 {
 	enum err e;
@@ -56,9 +69,12 @@ static int unlock_volume(struct mounted *m, struct err_why *why)
 		if (!m->key_override)
 			return EXIT_USAGE;
 	}
+	m->unwrapped = boottime_ns();
 	e = volume_unlock(m->volume, m->fips, m->key_override, &m->vk, why);
-	if (e != ERR_OK)
-		return cli_exit_code_key(e, why);
+	if (e != ERR_OK) {
+		m->unwrapped = 0;
+		return wait_for_key(m, e, why);
+	}
 	if (!m->read_only && volume_rotation_due(m->volume, time(NULL))) {
 		struct err_why failed = {0};
 
@@ -69,6 +85,27 @@ static int unlock_volume(struct mounted *m, struct err_why *why)
 			cli_say("The managed key is due for rotation, which failed (%s); going on with the old one.",
 				failed.text[0] ? failed.text : err_text(e));
 	}
+	return EXIT_OK;
+}
+
+int serve_begin(struct mounted *m, struct err_why *why)
+{
+	struct session *session = NULL;
+	enum err e;
+
+	if (m->cfg->opt->reset_state && !m->read_only) {
+		e = session_reset(m->volume, m->vk, why);
+		if (e != ERR_OK)
+			return cli_exit_code(e, why);
+		audit_event(
+			"state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
+	}
+	e = session_begin(m->volume, m->vk, m->read_only, &session, why);
+	if (e != ERR_OK)
+		return cli_exit_code(e, why);
+	pthread_mutex_lock(&m->shown_lock);
+	m->session = session;
+	pthread_mutex_unlock(&m->shown_lock);
 	return EXIT_OK;
 }
 
@@ -89,17 +126,13 @@ static int open_volume(struct mounted *m, struct err_why *why)
 		return cli_exit_code(e, why);
 	audit_open(m->volume->id);
 	code = unlock_volume(m, why);
-	if (code != EXIT_OK)
+	if (code != EXIT_OK) {
+		if (volume_has_customer(m->volume))
+			audit_event(
+				"mount_refused", code == EXIT_KEY_REVOKED ? "revoked" : "unavailable", 0, UINT64_MAX);
 		return code;
-	if (m->cfg->opt->reset_state && !m->read_only) {
-		e = session_reset(m->volume, m->vk, why);
-		if (e != ERR_OK)
-			return cli_exit_code(e, why);
-		audit_event(
-			"state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
 	}
-	e = session_begin(m->volume, m->vk, m->read_only, &m->session, why);
-	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
+	return m->unwrapped ? serve_begin(m, why) : EXIT_OK;
 }
 
 static void ready(void *arg)
@@ -136,25 +169,37 @@ static int make_fsys(struct mounted *m, struct err_why *why)
 	};
 	enum err e = fsys_new(&p, &m->fs, why);
 
-	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
+	if (e != ERR_OK)
+		return cli_exit_code(e, why);
+	if (m->closed != GATE_NONE)
+		gate_start_locked(m->fs, m->closed);
+	return EXIT_OK;
 }
 
-/* Syncs and ends the session; was_up: data may have been written. */
+/*
+ * Syncs and ends the session; was_up: data may have been written.  Unmounted while locked, there is no key to end the
+ * session with: everything acknowledged is on disk, and the next mount looks at the files as after a crash.
+ */
 static int end_session(struct mounted *m, bool was_up, struct err_why *why)
 {
 	int failed = was_up && !m->read_only ? fsys_sync(m->fs) : 0;
-	bool sound = fsys_free(m->fs);
+	enum gate_reason reason;
+	bool locked = gate_state(m->fs, &reason, NULL) == GATE_LOCKED, sound = fsys_free(m->fs);
 	enum err e = ERR_OK;
 
 	m->fs = NULL;
-	if (m->read_only)
+	if (m->read_only || !m->session)
 		return EXIT_OK;
-	if (failed || !sound) {
+	if (failed || (!sound && !locked)) {
 		audit_event("session_left_open", "not everything could be brought to disk", 0, UINT64_MAX);
 		return cli_why(why, EXIT_BACKING,
 			"Not everything could be brought to disk below %s%s%s; the next mount "
 			"takes this session as unclean.",
 			m->cfg->dir, failed ? ": " : "", failed ? strerror(failed) : "");
+	}
+	if (locked) {
+		audit_event("session_left_open", "unmounted while locked", 0, UINT64_MAX);
+		return EXIT_OK;
 	}
 	e = session_end(m->volume, m->vk, m->session, why);
 	return e == ERR_OK ? EXIT_OK : cli_exit_code(e, why);
@@ -172,6 +217,13 @@ static bool recovered(void *arg)
 	return false;
 }
 
+void serve_recover(struct mounted *m)
+{
+	fsys_recover_stop(m->fs); /* the last one may have met a lock */
+	if (fsys_recover_start(m->fs, recovered, m) != 0)
+		log_line(LOG_WARN, "event=recovery_not_started");
+}
+
 static int mount_and_loop(struct mounted *m, struct err_why *why)
 {
 	int code = make_fsys(m, why), ended;
@@ -182,11 +234,11 @@ static int mount_and_loop(struct mounted *m, struct err_why *why)
 		if (code == EXIT_OK)
 			code = serve_key_start(m, why);
 		if (code == EXIT_OK) {
-			if (fsys_recover_start(m->fs, recovered, m) != 0)
+			if (m->session && fsys_recover_start(m->fs, recovered, m) != 0)
 				log_line(LOG_WARN, "event=recovery_not_started");
 			code = serve_loop(m, why);
+			serve_key_stop(m); /* before the other, which it may start */
 			fsys_recover_stop(m->fs);
-			serve_key_stop(m);
 		}
 		serve_detach(m);
 		if (atomic_load(&m->is_up))
@@ -199,7 +251,7 @@ static int mount_and_loop(struct mounted *m, struct err_why *why)
 		*why = at_end;
 		return ended;
 	}
-	if (!m->read_only && session_end(m->volume, m->vk, m->session, NULL) != ERR_OK)
+	if (!m->read_only && m->session && session_end(m->volume, m->vk, m->session, NULL) != ERR_OK)
 		log_line(LOG_WARN, "event=session_left_open");
 	return code;
 }

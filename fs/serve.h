@@ -11,8 +11,11 @@
 #include "fs/cli.h"
 #include "fs/control.h"
 #include "fs/fsys.h"
+#include "fs/hook.h"
 #include "fs/keywork.h"
 #include "fs/options.h"
+#include "fs/prober.h"
+#include "fs/warden.h"
 #include "keyprov/volume.h"
 #include <jansson.h>
 #include <pthread.h>
@@ -35,12 +38,17 @@ struct mounted {
 	struct fips *fips;
 	struct volume *volume;
 	struct volkeys *vk;
-	struct session *session;
+	struct session *session; /* NULL until the first opening; set under shown_lock */
 	struct fsys *fs;
 	struct fuse_session *fuse;
 	struct control *control;
 	struct keywork *work;
-	json_t *key_override; /* -o managed_key=; NULL if none */
+	struct prober *prober;
+	struct warden *warden;
+	struct hook *hook;	 /* NULL: no on_state_change */
+	enum gate_reason closed; /* wait_key: why it came up locked; GATE_NONE: open */
+	uint64_t unwrapped;	 /* CLOCK_BOOTTIME ns: when the unwrap that opened it began; 0: not open */
+	json_t *key_override;	 /* -o managed_key=; NULL if none */
 	bool read_only, uring_asked;
 	const char *uring_reason; /* why io_uring was asked for, or not */
 	time_t started;
@@ -62,12 +70,27 @@ struct mounted {
 /* Mounts, serves until unmounted, cleans up.  EXIT_OK, or the reason in why (not yet told to anybody). */
 int serve(const struct serve_config *cfg, struct err_why *why);
 
+/* ---- serve.c ---- */
+/* The keys are there for the first time: begins the session.  EXIT_OK or a code. */
+int serve_begin(struct mounted *m, struct err_why *why);
+/* After an unclean session every file is looked at, by a thread of its own. */
+void serve_recover(struct mounted *m);
+
 /* ---- serve_key.c ---- */
-/* The key worker and the control socket; without the latter the mount goes on. */
+/* Everything that has to do with keys while the mount is up: key worker, warden, prober, hook, control socket (without
+ * which the mount goes on). */
 int serve_key_start(struct mounted *m, struct err_why *why);
 void serve_key_stop(struct mounted *m);
 /* Those who may not touch the volume see it as it is now; by whoever owns it. */
 void serve_show(struct mounted *m);
+
+/* ---- serve_work.c ---- */
+/* The key worker's handlers. */
+json_t *serve_work(void *arg, const char *name, const json_t *args);
+void serve_tick(void *arg);
+/* Follows the descriptor: the keeper that the prober asks is the one of the key that is on now.  began: when it was
+ * last known to unwrap; 0: never. */
+void serve_follow_key(struct mounted *m, uint64_t began);
 
 /* ---- serve_mount.c ---- */
 /* Is FUSE over io_uring to be asked for?  reason: constant text for the status. */
