@@ -62,8 +62,9 @@ BASE_CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=318
   -DBLOBCRYPTFS_FIPS_DIR_BUILD='"$(abspath $(FIPS_DIR))"' \
   -DBLOBCRYPTFS_FIPS_DIR_INSTALL='"$(abspath $(FIPS_DIR_INSTALL))"'
 BASE_CFLAGS := -std=gnu17 -pthread -fPIE -fstack-protector-strong
-# free() is ours: see crypto/wipe_free.c
-BASE_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,--wrap=free
+# free() is ours: see crypto/wipe_free.c; the others of libfuse's calls: see fs/transport.c
+WRAPPED := free fuse_session_receive_buf_internal fuse_session_process_uring_cqe io_uring_submit_and_wait
+BASE_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(WRAPPED:%=-Wl,--wrap=%)
 
 HARDENING := -fstack-clash-protection -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
 HARDENING_KEYS := -fzero-call-used-regs=used-gpr

@@ -4,6 +4,7 @@
 
 #include "fs/bufpool.h"
 #include "fs/fsys_internal.h"
+#include "fs/gate.h"
 #include <sys/stat.h>
 
 /* ---- small helpers ---- */
@@ -140,12 +141,37 @@ void tail_set(struct content *c, uint64_t sector, const uint8_t *payload)
 	atomic_store_explicit(&c->tail_sector, sector, memory_order_release);
 }
 
+enum err content_sealer(struct fsys *fs, struct content *c, uint64_t s, struct sealer **out)
+{
+	enum err e = sealer_get(fs->vk, c->header.file_id, s, out);
+
+	/* looked at with the sealer in hand: a lock takes it away before it wipes what this request works on */
+	if (e == ERR_OK && !gate_is_current(fs)) {
+		sealer_put(*out);
+		*out = NULL;
+		return ERR_KEY_UNAVAILABLE;
+	}
+	return e;
+}
+
+static int sector_open_raw(
+	struct fsys *fs, struct content *c, uint64_t s, const uint8_t *raw, uint8_t *payload, uint32_t *meta)
+{
+	struct sealer *sealer;
+	enum err e = content_sealer(fs, c, s, &sealer);
+
+	if (e == ERR_OK) {
+		e = sector_open(sealer, s, raw, payload, meta);
+		sealer_put(sealer);
+	}
+	return crypt_errno(fs, e, "sector", c->inode->key.ino, s);
+}
+
 /*
  * Reads and opens one sector of the file; payload gets its whole capacity.  A hole reads as zeros (and meta 0).  The
  * cached tail serves only callers who don't want meta.
  */
-int sector_read_with(
-	struct fsys *fs, struct content *c, struct sealer *sealer, uint64_t s, uint8_t *payload, uint32_t *meta)
+int sector_read(struct fsys *fs, struct content *c, uint64_t s, uint8_t *payload, uint32_t *meta)
 {
 	uint32_t found = 0;
 	uint8_t *raw;
@@ -170,24 +196,11 @@ int sector_read_with(
 			     ? 0
 			     : damage(fs, "sector zeroed", c->inode->key.ino, s);
 	} else {
-		rc = crypt_errno(fs, sector_open(sealer, s, raw, payload, &found), "sector", c->inode->key.ino, s);
+		rc = sector_open_raw(fs, c, s, raw, payload, &found);
 	}
 	if (meta)
 		*meta = found;
 	buf_put(BUF_PLAIN, raw, SECTOR_BYTES);
-	return rc;
-}
-
-int sector_read(struct fsys *fs, struct content *c, uint64_t s, uint8_t *payload, uint32_t *meta)
-{
-	struct sealer *sealer;
-	enum err e = sealer_get(fs->vk, c->header.file_id, s, &sealer);
-	int rc;
-
-	if (e != ERR_OK)
-		return err_to_errno(e);
-	rc = sector_read_with(fs, c, sealer, s, payload, meta);
-	sealer_put(sealer);
 	return rc;
 }
 
@@ -202,7 +215,7 @@ int sector_write(struct fsys *fs, struct content *c, uint64_t s, const uint8_t *
 		return ENOMEM;
 	if (s == 0)
 		header_encode(&c->header, head);
-	e = sealer_get(fs->vk, c->header.file_id, s, &sealer);
+	e = content_sealer(fs, c, s, &sealer);
 	if (e == ERR_OK) {
 		e = sector_seal(sealer, s, META(fs->stamp, final, len), s == 0 ? head : NULL, payload, raw);
 		sealer_put(sealer);
@@ -217,6 +230,37 @@ int sector_write(struct fsys *fs, struct content *c, uint64_t s, const uint8_t *
 
 /* ---- loading ---- */
 
+void content_tear(struct fsys *fs, struct content *c)
+{
+	struct inode *i = c->inode;
+
+	atomic_store(&c->tail_sector, NO_SECTOR);
+	c->loaded = false;
+	if (atomic_exchange(&i->torn, true))
+		return;
+	inode_ref(fs, i); /* remembered until it is mended */
+	atomic_fetch_add(&fs->torn, 1);
+}
+
+static void torn_mended(struct fsys *fs, struct inode *i)
+{
+	if (!atomic_exchange(&i->torn, false))
+		return;
+	atomic_fetch_sub(&fs->torn, 1);
+	inode_unref(fs, i); /* not the last one: c has one too */
+}
+
+/* May the file be in the middle of a change?  After an unclean session, or if a lock cut the change short. */
+static bool may_be_cut(const struct fsys *fs, const struct content *c)
+{
+	return fs->any_unclean || c->inode->torn;
+}
+
+static bool stamp_cut(struct fsys *fs, const struct content *c, uint16_t stamp)
+{
+	return stamp_unclean(fs, stamp) || c->inode->torn;
+}
+
 static int tolerate(struct fsys *fs, struct content *c, bool evidence, const char *what, uint64_t sector)
 {
 	if (!evidence)
@@ -228,7 +272,7 @@ static int tolerate(struct fsys *fs, struct content *c, bool evidence, const cha
 
 static int load_empty(struct fsys *fs, struct content *c, const char *what)
 {
-	int rc = tolerate(fs, c, fs->any_unclean, what, 0);
+	int rc = tolerate(fs, c, may_be_cut(fs, c), what, 0);
 
 	if (rc != 0)
 		return rc;
@@ -249,7 +293,7 @@ static int load_first(struct fsys *fs, struct content *c, const uint8_t *raw, ui
 		return crypt_errno(fs, e, "header of a newer version", ino, 0);
 	if (e != ERR_OK || c->header.suite != (uint16_t)volkeys_suite(fs->vk))
 		return damage(fs, "header", ino, 0);
-	e = sealer_get(fs->vk, c->header.file_id, 0, &sealer);
+	e = content_sealer(fs, c, 0, &sealer);
 	if (e == ERR_OK) {
 		e = sector_open(sealer, 0, raw, payload, meta);
 		sealer_put(sealer);
@@ -300,7 +344,7 @@ static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t res
 	if (rc != 0)
 		return rc;
 	if (e != n - 1) {
-		rc = tolerate(fs, c, fs->any_unclean, "size ahead of data", n - 1);
+		rc = tolerate(fs, c, may_be_cut(fs, c), "size ahead of data", n - 1);
 		if (rc != 0)
 			return rc;
 		rest = UINT64_MAX;
@@ -309,11 +353,11 @@ static int load_end(struct fsys *fs, struct content *c, uint64_t n, uint64_t res
 	if (rc != 0)
 		return rc;
 	if (!(meta & META_FINAL)) {
-		rc = tolerate(fs, c, stamp_unclean(fs, META_STAMP(meta)), "end missing", e);
+		rc = tolerate(fs, c, stamp_cut(fs, c, META_STAMP(meta)), "end missing", e);
 		if (rc != 0)
 			return rc;
 	} else if (META_LENGTH(meta) != rest && rest != UINT64_MAX) {
-		rc = tolerate(fs, c, fs->any_unclean, "size differs", e);
+		rc = tolerate(fs, c, may_be_cut(fs, c), "size differs", e);
 		if (rc != 0)
 			return rc;
 	}
@@ -349,7 +393,7 @@ static int load_sectors(struct fsys *fs, struct content *c, uint64_t size, uint8
 	}
 	/* bytes of the size hint are a hole */
 	if (rest > 0 && !is_zero(n > 1 ? raw : raw + SECTOR_BYTES, rest)) {
-		rc = tolerate(fs, c, fs->any_unclean, "bytes behind the last sector", n);
+		rc = tolerate(fs, c, may_be_cut(fs, c), "bytes behind the last sector", n);
 		if (rc != 0)
 			return rc;
 	}
@@ -365,11 +409,11 @@ static int load_sectors(struct fsys *fs, struct content *c, uint64_t size, uint8
 		return load_end(fs, c, n, rest, payload, raw);
 
 	if (!(meta & META_FINAL))
-		rc = tolerate(fs, c, stamp_unclean(fs, META_STAMP(meta)), "end missing", 0);
+		rc = tolerate(fs, c, stamp_cut(fs, c, META_STAMP(meta)), "end missing", 0);
 	else if (n > 1)
-		rc = tolerate(fs, c, fs->any_unclean, "sectors behind the end", 1);
+		rc = tolerate(fs, c, may_be_cut(fs, c), "sectors behind the end", 1);
 	else if (META_LENGTH(meta) != rest)
-		rc = tolerate(fs, c, fs->any_unclean, "size differs", 0);
+		rc = tolerate(fs, c, may_be_cut(fs, c), "size differs", 0);
 	if (rc != 0)
 		return rc;
 	c->size = META_LENGTH(meta);
@@ -407,6 +451,21 @@ int content_load(struct fsys *fs, struct content *c)
 		return rc; /* not the file's fault: try again next time */
 	c->loaded = true;
 	c->damaged = rc != 0;
+	if (rc == 0 && !c->mend && !c->fresh)
+		torn_mended(fs, c->inode);
+	return rc;
+}
+
+int content_ready(struct fsys *fs, struct content *c)
+{
+	struct range all;
+	int rc;
+
+	if (c->loaded)
+		return 0;
+	range_lock(c, &all, 0, SECTORS_ALL, true);
+	rc = content_load(fs, c);
+	range_unlock(c, &all);
 	return rc;
 }
 
@@ -502,8 +561,10 @@ static int mend(struct fsys *fs, struct content *c)
 		c->header.trunc_length = 0;
 		rc = header_rewrite(fs, c);
 	}
-	if (rc == 0)
+	if (rc == 0) {
 		c->mend = c->suspect = false;
+		torn_mended(fs, c->inode);
+	}
 	return rc;
 }
 
@@ -569,6 +630,7 @@ int content_settle(struct fsys *fs, struct content *c)
 		keep[1] = st.st_mtim;
 		(void)futimens(c->fd, keep);
 		c->fresh = c->mend = false;
+		torn_mended(fs, c->inode);
 		tail_set(c, 0, payload);
 	}
 	buf_page_put(payload);
@@ -651,8 +713,13 @@ void content_close(struct fsys *fs, struct content *c)
 	last = c->refs == 1 && c->fresh && c->writable;
 	pthread_mutex_unlock(&fs->table);
 	if (last) {
+		int rc;
+
 		range_lock(c, &all, 0, SECTORS_ALL, true);
-		if (content_settle(fs, c) != 0) {
+		rc = content_settle(fs, c);
+		if (rc == ENOKEY) {
+			content_tear(fs, c);
+		} else if (rc != 0) {
 			/* disk full: the empty file stays without a header, as after a crash, and is told to be all
 			 * right as then */
 			atomic_store(&fs->unsound, true);

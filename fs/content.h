@@ -123,8 +123,13 @@ int cut_below(struct content *c, uint64_t size);
 /* Sets HOLES, durably. */
 int holes_allow(struct fsys *fs, struct content *c);
 struct sealer;
-int sector_read_with(
-	struct fsys *fs, struct content *c, struct sealer *sealer, uint64_t s, uint8_t *payload, uint32_t *meta);
+/* sealer_get for c, unless the request was given up by a lock.  Never held over I/O: wiping the keys waits for it. */
+enum err content_sealer(struct fsys *fs, struct content *c, uint64_t s, struct sealer **out) MUST_CHECK;
+/* The keys went in the middle of a change: what is on disk is looked at anew, with the tolerance for a crash, when they
+ * are back. */
+void content_tear(struct fsys *fs, struct content *c);
+/* Loads c if it was torn. */
+int content_ready(struct fsys *fs, struct content *c);
 int sector_read(struct fsys *fs, struct content *c, uint64_t s, uint8_t *payload, uint32_t *meta);
 int sector_write(struct fsys *fs, struct content *c, uint64_t s, const uint8_t *payload, uint32_t len, bool final);
 bool is_zero(const void *p, size_t len);

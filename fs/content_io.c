@@ -43,7 +43,7 @@ static int open_run(struct fsys *fs, struct content *c, uint64_t first, uint64_t
 			enum err e;
 
 			sealer_put(sealer);
-			e = sealer_get(fs->vk, c->header.file_id, s, &sealer);
+			e = content_sealer(fs, c, s, &sealer);
 			if (e != ERR_OK)
 				return err_to_errno(e);
 		}
@@ -112,6 +112,9 @@ int content_read(struct fsys *fs, struct content *c, uint64_t off, size_t len, s
 	r->len = 0;
 	if (len == 0 || off >= CONTENT_MAX)
 		return 0;
+	rc = content_ready(fs, c);
+	if (rc != 0)
+		return rc;
 	range_lock(c, &range, sector_of(off), sector_of(off + len - 1), false);
 	size = content_size(c);
 	if (off < size) {
@@ -160,35 +163,56 @@ static uint32_t used_in(uint64_t s, uint64_t size)
 	return size <= start ? 0 : (uint32_t)min_u64(size - start, sector_capacity(s));
 }
 
-/* Seals sector s of the job into raw; page is scratch space for a sector that is only partly new. */
+/* What of sector s the job has the data for: [from, to) of its payload. */
+static void new_part(const struct job *j, uint64_t s, uint64_t *from, uint64_t *to)
+{
+	uint64_t start = sector_start(s);
+
+	*from = j->off > start ? j->off - start : 0;
+	*to = j->off + j->len > start ? min_u64(j->off + j->len - start, sector_capacity(s)) : 0;
+	if (*from >= *to)
+		*from = *to = 0;
+}
+
+static bool all_new(const struct job *j, uint64_t s)
+{
+	uint64_t from, to;
+
+	new_part(j, s, &from, &to);
+	return from == 0 && to >= used_in(s, j->new_size) && to > 0;
+}
+
+/* Puts what sector s is going to hold together in page, which reads the old one if only a part is new. */
+static int merge_one(struct fsys *fs, struct content *c, const struct job *j, uint64_t s, uint8_t *page)
+{
+	uint64_t start = sector_start(s), from, to;
+	uint32_t had = used_in(s, j->old_size);
+	int rc;
+
+	new_part(j, s, &from, &to);
+	if (had > 0 && !c->fresh) {
+		rc = sector_read(fs, c, s, page, NULL);
+		if (rc != 0)
+			return rc;
+		memset(page + had, 0, sector_capacity(s) - had);
+	} else {
+		memset(page, 0, sector_capacity(s));
+	}
+	if (to > from)
+		memcpy(page + from, j->data + (start + from - j->off), to - from);
+	return 0;
+}
+
+/* Seals sector s of the job into raw; page: the merged one, or scratch space if all of it is new. */
 static int seal_one(struct fsys *fs, struct content *c, const struct job *j, struct sealer *sealer, uint64_t s,
 	uint8_t *page, uint8_t *raw)
 {
-	uint64_t start = sector_start(s), from = j->off > start ? j->off - start : 0;
-	uint64_t to = j->off + j->len > start ? min_u64(j->off + j->len - start, sector_capacity(s)) : 0;
-	uint32_t had = used_in(s, j->old_size), has = used_in(s, j->new_size);
-	const uint8_t *payload;
+	uint32_t has = used_in(s, j->new_size);
+	/* all new: straight from the caller's buffer */
+	const uint8_t *payload = all_new(j, s) ? j->data + (sector_start(s) - j->off) : page;
 	uint8_t head[HEADER_BYTES];
 	int rc;
 
-	if (from >= to) {
-		from = to = 0;
-	}
-	if (from == 0 && to >= has && to > 0) {
-		payload = j->data + (start - j->off); /* all new: straight from the caller's buffer */
-	} else {
-		if (had > 0 && !(c->fresh)) {
-			rc = sector_read_with(fs, c, sealer, s, page, NULL);
-			if (rc != 0)
-				return rc;
-			memset(page + had, 0, sector_capacity(s) - had);
-		} else {
-			memset(page, 0, sector_capacity(s));
-		}
-		if (to > from)
-			memcpy(page + from, j->data + (start + from - j->off), to - from);
-		payload = page;
-	}
 	if (s == 0)
 		header_encode(&c->header, head);
 	rc = err_to_errno(
@@ -215,14 +239,21 @@ static int cut_back(
 	uint64_t size = min_u64(j->new_size, sector_start(last_done) + sector_capacity(last_done));
 	struct sealer *sealer;
 	uint32_t meta;
-	enum err e = sealer_get(fs->vk, c->header.file_id, last_done, &sealer);
+	enum err e = content_sealer(fs, c, last_done, &sealer);
+	int rc;
 
 	if (e == ERR_OK) {
 		e = sector_open(sealer, last_done, raw, page, &meta);
 		sealer_put(sealer);
 	}
-	if (e != ERR_OK || sector_write(fs, c, last_done, page, used_in(last_done, size), true) != 0 ||
-		cut_below(c, size) != 0) {
+	rc = err_to_errno(e);
+	if (rc == 0)
+		rc = sector_write(fs, c, last_done, page, used_in(last_done, size), true);
+	if (rc == ENOKEY) {
+		content_tear(fs, c);
+		return rc;
+	}
+	if (rc != 0 || cut_below(c, size) != 0) {
 		atomic_store(&fs->unsound, true);
 		atomic_store(&c->tail_sector, NO_SECTOR);
 		c->damaged = true;
@@ -249,13 +280,18 @@ static int write_chunk(struct fsys *fs, struct content *c, const struct job *j, 
 	for (size_t k = 0; k < n && rc == 0; k++) {
 		uint64_t s = first + k;
 
-		if (!sealer || (s & ((1u << SEGMENT_SHIFT) - 1)) == 0) {
-			sealer_put(sealer);
-			rc = err_to_errno(sealer_get(fs->vk, c->header.file_id, s, &sealer));
-			if (rc != 0)
-				return rc;
+		if (!all_new(j, s)) {
+			sealer_put(sealer); /* the disk may be asked */
+			sealer = NULL;
+			rc = merge_one(fs, c, j, s, page);
 		}
-		rc = seal_one(fs, c, j, sealer, s, page, raw + k * SECTOR_BYTES);
+		if (rc == 0 && (!sealer || (s & ((1u << SEGMENT_SHIFT) - 1)) == 0)) {
+			sealer_put(sealer);
+			sealer = NULL;
+			rc = err_to_errno(content_sealer(fs, c, s, &sealer));
+		}
+		if (rc == 0)
+			rc = seal_one(fs, c, j, sealer, s, page, raw + k * SECTOR_BYTES);
 	}
 	sealer_put(sealer);
 	if (rc != 0)
@@ -398,7 +434,10 @@ static int grow(struct fsys *fs, struct content *c, uint64_t off, const uint8_t 
 		if (fin == 0)
 			fin = sector_write(fs, c, old_end, page, sector_capacity(old_end), false);
 		if (fin != 0) {
-			atomic_store(&fs->unsound, true);
+			if (fin == ENOKEY)
+				content_tear(fs, c);
+			else
+				atomic_store(&fs->unsound, true);
 			rc = fin;
 		}
 		buf_page_put(page);
@@ -467,6 +506,9 @@ int content_write(struct fsys *fs, struct content *c, uint64_t off, const uint8_
 		return 0;
 	if (off + len > CONTENT_MAX || off + len < off)
 		return EFBIG;
+	rc = content_ready(fs, c);
+	if (rc != 0)
+		return rc;
 	rc = lock_for_write(fs, c, &range, off, len);
 	if (rc == 0)
 		rc = write_locked(fs, c, off, buf, len, &done);
@@ -523,7 +565,9 @@ static int shrink(struct fsys *fs, struct content *c, uint64_t size)
 				rc = header_flag_trunc(fs, c, false, 0);
 		}
 	}
-	if (rc != 0) { /* what is on disk is for the next load to find out */
+	if (rc == ENOKEY) {
+		content_tear(fs, c);
+	} else if (rc != 0) { /* what is on disk is for the next load to find out */
 		c->damaged = true;
 		atomic_store(&fs->unsound, true);
 	}
@@ -539,7 +583,9 @@ int content_truncate(struct fsys *fs, struct content *c, uint64_t size)
 	if (size > CONTENT_MAX)
 		return EFBIG;
 	range_lock(c, &all, 0, SECTORS_ALL, true);
-	rc = c->damaged ? EIO : content_mend(fs, c);
+	rc = content_load(fs, c);
+	if (rc == 0)
+		rc = content_mend(fs, c);
 	if (rc == 0) {
 		if (size == c->size)
 			rc = touch(c);
@@ -576,7 +622,9 @@ int content_zero(struct fsys *fs, struct content *c, uint64_t off, uint64_t len,
 	int rc;
 
 	range_lock(c, &all, 0, SECTORS_ALL, true);
-	rc = c->damaged ? EIO : content_mend(fs, c);
+	rc = content_load(fs, c);
+	if (rc == 0)
+		rc = content_mend(fs, c);
 	end = min_u64(off + len, c->size);
 	if (rc != 0 || off >= end)
 		goto out;
@@ -614,7 +662,9 @@ int content_reserve(struct fsys *fs, struct content *c, uint64_t off, uint64_t l
 	int rc;
 
 	range_lock(c, &all, 0, SECTORS_ALL, true);
-	rc = c->damaged ? EIO : content_mend(fs, c);
+	rc = content_load(fs, c);
+	if (rc == 0)
+		rc = content_mend(fs, c);
 	if (rc == 0)
 		rc = content_settle(fs, c);
 	if (rc == 0 && fallocate(c->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first * SECTOR_BYTES),
@@ -631,7 +681,9 @@ int content_seek(struct fsys *fs, struct content *c, uint64_t off, int whence, u
 	off_t at;
 	int rc = 0;
 
-	(void)fs;
+	rc = content_ready(fs, c);
+	if (rc != 0)
+		return rc;
 	range_lock(c, &all, 0, SECTORS_ALL, false);
 	size = content_size(c);
 	s = sector_of(off);

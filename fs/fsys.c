@@ -60,7 +60,7 @@ bool fsys_free(struct fsys *fs)
 		c->refs = 1;
 		content_close(fs, c);
 	}
-	sound = !atomic_load(&fs->unsound);
+	sound = !atomic_load(&fs->unsound) && atomic_load(&fs->torn) == 0;
 	inode_table_free(fs);
 	gate_free(fs);
 	bufpool_free();

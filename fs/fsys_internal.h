@@ -32,6 +32,7 @@ struct fsys {
 	_Atomic bool unsound;	    /* a file could not be brought back into a sound state */
 	uint16_t stamp;		    /* of this session */
 	_Atomic bool any_unclean;   /* is there an unclean session that has not been recovered from */
+	_Atomic unsigned torn;	    /* inodes that are: see inode.h */
 	_Atomic uint64_t dir_moves; /* renames of directories */
 	struct recovery *recovery;
 	struct gate *gate; /* see gate_internal.h */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gate - see gate.h; the argument for the order of things is in DESIGN.md. */
 #include "fs/gate_internal.h"
+#include "fs/transport.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #define MS	  UINT64_C(1000000)
 #define SETTLE_NS (250 * MS)  /* for requests inside, before the kernel's caches are dropped */
 #define DRAIN_NS  (2000 * MS) /* until keys are wiped whatever hangs */
+#define WIPE_NS	  (1000 * MS) /* for threads that have to wipe by themselves */
 #define STEP_NS	  (MS / 5)
 
 /* The epoch in which this thread's request was admitted; 0: none is. */
@@ -82,20 +84,35 @@ static int refuse(struct gate *g, int code)
  * We count ourselves, then look at the door; who locks shuts the door, then looks at the counts.  Both sequentially
  * consistent, so one of us sees the other.
  */
+static bool enter(struct gate *g, unsigned *door)
+{
+	struct gate_slot *s = my_slot(g);
+
+	atomic_fetch_add(&s->inside, 1);
+	*door = atomic_load(&g->door);
+	if (*door == 0 || (*door == DOOR_LEASE && gate_clock() < atomic_load(&g->deadline))) {
+		admitted = atomic_load_explicit(&g->epoch, memory_order_relaxed);
+		return true;
+	}
+	atomic_fetch_sub(&s->inside, 1);
+	return false;
+}
+
 int gate_enter(struct fsys *fs)
 {
 	struct gate *g = fs->gate;
-	struct gate_slot *s = my_slot(g);
 	unsigned door;
 
-	atomic_fetch_add(&s->inside, 1);
-	door = atomic_load(&g->door);
-	if (door == 0 || (door == DOOR_LEASE && gate_clock() < atomic_load(&g->deadline))) {
-		admitted = atomic_load_explicit(&g->epoch, memory_order_relaxed);
+	if (enter(g, &door))
 		return 0;
-	}
-	atomic_fetch_sub(&s->inside, 1);
 	return refuse(g, door == DOOR_LEASE ? ENOKEY : atomic_load(&g->refusal));
+}
+
+bool gate_enter_quietly(struct fsys *fs)
+{
+	unsigned door;
+
+	return enter(fs->gate, &door);
 }
 
 void gate_leave(struct fsys *fs)
@@ -218,7 +235,9 @@ static void set_state(struct gate *g, enum gate_state state, enum gate_reason re
 static void give_up(struct gate *g)
 {
 	atomic_fetch_add(&g->epoch, 1);
-	wait_gone(g, REPLYING, UINT64_MAX); /* nothing in there waits for a disk */
+	/* nothing in there waits for a disk */
+	transport_give_up(atomic_load(&g->refusal));
+	wait_gone(g, REPLYING, UINT64_MAX);
 }
 
 static void run_purge(struct fsys *fs, struct gate_report *r, uint64_t until)
@@ -254,26 +273,34 @@ static void finish_purges(struct fsys *fs, struct gate_report *r)
 		r->verified = false;
 }
 
+static void note(struct gate_report *r, const char *text)
+{
+	size_t n = strlen(r->note);
+
+	snprintf(r->note + n, sizeof(r->note) - n, "%s%s", n ? "; " : "", text);
+}
+
 static void lock_sequence(struct fsys *fs, struct gate_report *r)
 {
 	struct gate *g = fs->gate;
 	bool settled;
 
 	atomic_fetch_or(&g->door, DOOR_DRAIN);
-	settled = wait_gone(g, INSIDE, r->started + SETTLE_NS);
+	settled = wait_gone(g, INSIDE, r->started + SETTLE_NS) && transport_flush(r->started + SETTLE_NS);
 	r->closed = r->last_read_ok = gate_clock();
 	r->verified = true;
 	run_purge(fs, r, r->started + DRAIN_NS);
 	if (!settled) /* a slow write may take its time, as long as there is any */
-		wait_gone(g, INSIDE, r->started + DRAIN_NS);
+		(void)(wait_gone(g, INSIDE, r->started + DRAIN_NS) && transport_flush(r->started + DRAIN_NS));
 	wait_gone(g, DRAINING, r->started + DRAIN_NS);
 	atomic_fetch_or(&g->door, DOOR_SHUT);
 	if (anybody(g, INSIDE) || anybody(g, DRAINING))
-		snprintf(r->note, sizeof(r->note), "requests hang in the backing store; they were given up");
+		note(r, "requests that hang in the backing store were given up");
 	give_up(g);
 	r->drained = gate_clock();
 	volkeys_wipe(fs->vk);
-	memory_wipe(fs);
+	if (!memory_wipe(fs, gate_clock() + WIPE_NS))
+		note(r, "threads that hang in the backing store still hold what they read");
 	r->wiped = gate_clock();
 	finish_purges(fs, r);
 	if (!settled) { /* what they were answered meanwhile is in the kernel's caches again */
@@ -317,6 +344,7 @@ void gate_unlock(struct fsys *fs)
 {
 	struct gate *g = fs->gate;
 
+	transport_open();
 	set_state(g, GATE_OPEN, GATE_NONE);
 	atomic_fetch_and(&g->door, ~(DOOR_DRAIN | DOOR_SHUT));
 }

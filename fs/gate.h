@@ -37,6 +37,8 @@ void gate_start_locked(struct fsys *fs, enum gate_reason reason);
 /* 0, or the errno that the request has to fail with.  After 0: gate_leave exactly once. */
 int gate_enter(struct fsys *fs);
 void gate_leave(struct fsys *fs);
+/* For threads of ours: true if it is open (then gate_leave); not counted as a refused request. */
+bool gate_enter_quietly(struct fsys *fs);
 
 /* Where to tell the kernel to drop its caches; NULL from when it is gone. */
 void gate_attach(struct fsys *fs, struct fuse_session *session);

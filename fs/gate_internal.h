@@ -64,5 +64,6 @@ uint64_t purge_count(const struct purge *p, bool *clean);
 void purge_end(struct fsys *fs, struct purge *p); /* joins it; it may be stuck no longer than the backing store */
 
 /* ---- gate_memory.c ---- */
-/* Everything that is or was plaintext: tails, pooled buffers, request buffers, stacks. */
-void memory_wipe(struct fsys *fs);
+/* Everything that is or was plaintext: tails, pooled buffers, request buffers, stacks.  False: some thread hangs in a
+ * request at that time still. */
+bool memory_wipe(struct fsys *fs, uint64_t until);

@@ -4,6 +4,7 @@
 
 #include "fs/bufpool.h"
 #include "fs/content.h"
+#include "fs/transport.h"
 #include <utlist.h>
 
 /* Nobody uses a tail any more but requests that were given up, which find no key for what they made of it. */
@@ -21,8 +22,10 @@ static void wipe_tails(struct fsys *fs)
 	pthread_mutex_unlock(&fs->table);
 }
 
-void memory_wipe(struct fsys *fs)
+bool memory_wipe(struct fsys *fs, uint64_t until)
 {
 	wipe_tails(fs);
 	bufpool_wipe();
+	stack_scrub();
+	return transport_wipe(until);
 }

@@ -45,6 +45,7 @@ struct inode {
 	bool has_id;	       /* dir_id below is right */
 	_Atomic uint8_t caps;  /* file capability: CAPS_UNKNOWN, _NONE, _SOME */
 	uint8_t id[ID_BYTES];  /* directories: directory id */
+	_Atomic bool torn;     /* regular files: a lock cut a change short, see content_tear */
 	_Atomic bool verified; /* regular files, after an unclean session: seen_size is right, or on disk */
 	_Atomic uint64_t
 		seen_size;	 /* what a read-only mount found, since it can't mend the hint; UINT64_MAX: see below */

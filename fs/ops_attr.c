@@ -23,7 +23,7 @@ static uint64_t file_size(struct fsys *fs, struct inode *i, uint64_t backing)
 
 	if (c && c->loaded) {
 		size = content_size(c);
-	} else if (fs->any_unclean && !i->verified) {
+	} else if ((fs->any_unclean && !i->verified) || i->torn) {
 		uint64_t seen;
 
 		if (content_verify(fs, i, &seen) == 0) {

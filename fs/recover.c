@@ -11,11 +11,13 @@
 #include "fs/fsys_internal.h"
 
 #include "fs/content.h"
+#include "fs/gate.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define WALKS		   3
 #define IOPRIO_CLASS_IDLE  3
@@ -51,12 +53,37 @@ static void push(struct recovery *r, struct inode *dir)
 	r->todo = p;
 }
 
+/* While the volume is locked nothing is looked at; false: the end of the mount came first. */
+static bool enter(struct recovery *r)
+{
+	const struct timespec step = {0, 200000000};
+
+	while (!atomic_load(&r->stop)) {
+		if (gate_enter_quietly(r->fs))
+			return true;
+		nanosleep(&step, NULL);
+	}
+	return false;
+}
+
+/* One file; ENOKEY: once more, when the keys that were taken away meanwhile are back. */
+static int verify(struct recovery *r, struct inode *i)
+{
+	uint64_t size;
+	int rc = ENOKEY;
+
+	while (rc == ENOKEY && enter(r)) {
+		rc = content_verify(r->fs, i, &size);
+		gate_leave(r->fs);
+	}
+	return rc;
+}
+
 static void look_at(struct recovery *r, struct inode *dir, const char *name)
 {
 	struct fsys *fs = r->fs;
 	struct inode *i;
 	struct stat st;
-	uint64_t size;
 
 	if (fstatat(dir->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
 		if (errno != ENOENT)
@@ -76,7 +103,7 @@ static void look_at(struct recovery *r, struct inode *dir, const char *name)
 	}
 	r->files++;
 	if (!i->verified) {
-		int rc = content_verify(fs, i, &size);
+		int rc = verify(r, i);
 
 		if (rc == 0)
 			i->verified = true;
@@ -92,9 +119,13 @@ static void read_dir(struct recovery *r, struct inode *dir)
 	struct fsys *fs = r->fs;
 	struct dirent *e;
 	DIR *d = NULL;
-	int fd;
+	int fd, rc = ENOKEY;
 
-	if (dir_get(fs, dir) != 0)
+	while (rc == ENOKEY && enter(r)) {
+		rc = dir_get(fs, dir);
+		gate_leave(fs);
+	}
+	if (rc != 0)
 		return; /* gone meanwhile, or its id is damaged: nobody can reach the files in it */
 	fd = openat(dir->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0) {

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NEEDLES_MAX 64
+#define NEEDLES_MAX 256
 #define CHUNK	    (1 << 20)
 #define NEEDLE_MAX  256
 
@@ -96,6 +96,32 @@ static unsigned long scan_range(int mem, uint64_t from, uint64_t to, const char 
 	return found;
 }
 
+/* Scans what of a mapping is in memory or swapped out: most of a stack has never been touched, and shadow memory of a
+ * sanitizer is terabytes of nothing. */
+static unsigned long scan_mapping(int mem, int pagemap, uint64_t from, uint64_t to, const char *what, FILE *out,
+	uint64_t *total)
+{
+	static uint64_t entry[CHUNK / 8];
+	unsigned long found = 0;
+	uint64_t run = 0; /* start of the pages to be scanned; 0: none */
+	for (uint64_t at = from; at < to;) {
+		size_t want = (to - at) / 4096 < CHUNK / 8 ? (to - at) / 4096 : CHUNK / 8;
+		ssize_t n = pread(pagemap, entry, want * 8, (off_t)(at / 4096 * 8));
+		if (n <= 0) /* not told: all of it */
+			return found + scan_range(mem, run ? run : at, to, what, out, total);
+		for (ssize_t k = 0; k < n / 8; k++, at += 4096) {
+			bool there = entry[k] >> 62;
+			if (there && !run)
+				run = at;
+			if (!there && run)
+				found += scan_range(mem, run, at, what, out, total);
+			if (!there)
+				run = 0;
+		}
+	}
+	return run ? found + scan_range(mem, run, to, what, out, total) : found;
+}
+
 static unsigned long scan(pid_t pid, FILE *out)
 {
 	char path[64], line[4500];
@@ -105,16 +131,19 @@ static unsigned long scan(pid_t pid, FILE *out)
 	int mem = open(path, O_RDONLY | O_CLOEXEC);
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	FILE *maps = fopen(path, "re");
-	if (mem < 0 || !maps)
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	int pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (mem < 0 || pagemap < 0 || !maps)
 		die("cannot read the process's memory");
 	while (fgets(line, sizeof(line), maps)) {
 		unsigned long from, to;
 		char name[4200] = "anonymous";
 		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %4199[^\n]", &from, &to, name) < 2 ||
-			strstr(name, "[vvar") || strstr(name, "[vsyscall]"))
+			strstr(name, "[vvar") || strstr(name, "[vsyscall]") || to - from > 1UL << 46)
 			continue;
-		found += scan_range(mem, from, to, name, out, &total);
+		found += scan_mapping(mem, pagemap, from, to, name, out, &total);
 	}
+	close(pagemap);
 	fclose(maps);
 	close(mem);
 	fprintf(out, "scanned %llu bytes, %lu found\n", (unsigned long long)total, found);
