@@ -103,6 +103,11 @@ have_libs = $(shell $(call fuse_pc,$(1)) --exists 'fuse3 >= 3.18.3' $(PKGS) 2>/d
 lib_cflags = $(patsubst -I%,-isystem %,$(shell $(call fuse_pc,$(1)) --cflags fuse3 $(PKGS) 2>/dev/null))
 lib_libs = $(shell $(call fuse_pc,$(1)) --libs fuse3 2>/dev/null; $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 
+# A vault whose answers the test decides takes the real one's place (tests/unit/fakevault.h).
+UNIT_LDFLAGS_test_customer := -Wl,--wrap=vault_ops
+UNIT_LDFLAGS_test_envelope := $(UNIT_LDFLAGS_test_customer)
+UNIT_LDFLAGS_test_keeper := $(UNIT_LDFLAGS_test_customer)
+
 # ---- rules for one variant -------------------------------------------------
 
 # A new value of the flags rebuilds the objects; WERROR alone does not.

@@ -37,17 +37,31 @@ static unsigned kt_at;	   /* 0: never */
 static int kt_no_exchange; /* errno of a filesystem that can't exchange names; 0: it can */
 static int kt_errno;	   /* at that step: 0 ends the process before it, -1 behind it, else the errno it fails with */
 
+static char kt_trace[4096]; /* the steps since kt_arm, a letter for each: w p write, f d sync of file, directory,
+			     * x exchange, r rename, l link, u unlink */
+
 static inline void kt_arm(unsigned at, int err)
 {
 	kt_step = 0;
+	kt_trace[0] = '\0';
 	kt_at = at;
 	kt_errno = err;
 }
 
-static long kt_do(long nr, long a, long b, long c, long d, long e)
+static void kt_note(char letter)
+{
+	if (kt_step < sizeof(kt_trace)) {
+		kt_trace[kt_step - 1] = letter;
+		kt_trace[kt_step] = '\0';
+	}
+}
+
+static long kt_do(char letter, long nr, long a, long b, long c, long d, long e)
 {
 	bool hit = ++kt_step == kt_at;
 	long r;
+
+	kt_note(letter);
 
 	if (hit && kt_errno == 0)
 		_exit(KT_CRASHED);
@@ -63,27 +77,30 @@ static long kt_do(long nr, long a, long b, long c, long d, long e)
 
 ssize_t write(int fd, const void *buf, size_t len)
 {
-	return kt_do(SYS_write, fd, (long)buf, (long)len, 0, 0);
+	return kt_do('w', SYS_write, fd, (long)buf, (long)len, 0, 0);
 }
 
 ssize_t pwrite(int fd, const void *buf, size_t len, off_t at)
 {
-	return kt_do(SYS_pwrite64, fd, (long)buf, (long)len, at, 0);
+	return kt_do('p', SYS_pwrite64, fd, (long)buf, (long)len, at, 0);
 }
 
 int fdatasync(int fd)
 {
-	return (int)kt_do(SYS_fdatasync, fd, 0, 0, 0, 0);
+	return (int)kt_do('f', SYS_fdatasync, fd, 0, 0, 0, 0);
 }
 
 int fsync(int fd)
 {
-	return (int)kt_do(SYS_fsync, fd, 0, 0, 0, 0);
+	struct stat st;
+	bool dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+
+	return (int)kt_do(dir ? 'd' : 'f', SYS_fsync, fd, 0, 0, 0, 0);
 }
 
 int renameat(int ad, const char *a, int bd, const char *b)
 {
-	return (int)kt_do(SYS_renameat2, ad, (long)a, bd, (long)b, 0);
+	return (int)kt_do('r', SYS_renameat2, ad, (long)a, bd, (long)b, 0);
 }
 
 int renameat2(int ad, const char *a, int bd, const char *b, unsigned flags)
@@ -92,17 +109,17 @@ int renameat2(int ad, const char *a, int bd, const char *b, unsigned flags)
 		errno = kt_no_exchange;
 		return -1;
 	}
-	return (int)kt_do(SYS_renameat2, ad, (long)a, bd, (long)b, flags);
+	return (int)kt_do(flags ? 'x' : 'r', SYS_renameat2, ad, (long)a, bd, (long)b, flags);
 }
 
 int linkat(int ad, const char *a, int bd, const char *b, int flags)
 {
-	return (int)kt_do(SYS_linkat, ad, (long)a, bd, (long)b, flags);
+	return (int)kt_do('l', SYS_linkat, ad, (long)a, bd, (long)b, flags);
 }
 
 int unlinkat(int dirfd, const char *name, int flags)
 {
-	return (int)kt_do(SYS_unlinkat, dirfd, (long)name, flags, 0, 0);
+	return (int)kt_do('u', SYS_unlinkat, dirfd, (long)name, flags, 0, 0);
 }
 
 /* ---- files ---- */

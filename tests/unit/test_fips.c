@@ -74,6 +74,54 @@ static void gcm(void **state)
 	}
 }
 
+/* The one-shot form opens the known answers, and what it seals; every bit counts. */
+static void gcm_once(void **state)
+{
+	uint8_t aad[64], in[128], sealed[128 + GCM_OVERHEAD], out[128], iv[GCM_IV_BYTES];
+	struct secret *key, *small = test_secret(1, 16);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(gcm_cases); i++) {
+		size_t aad_len = unhex(gcm_cases[i].aad, aad), len = unhex(gcm_cases[i].plain, in);
+
+		assert_ok(secret_new(32, &key));
+		unhex(gcm_cases[i].key, secret_bytes(key));
+		unhex(gcm_cases[i].iv, sealed);
+		unhex(gcm_cases[i].tag, sealed + GCM_IV_BYTES);
+		unhex(gcm_cases[i].cipher, sealed + GCM_OVERHEAD);
+		assert_ok(fips_gcm_open(fips, key, aad, aad_len, sealed, len + GCM_OVERHEAD, out));
+		assert_memory_equal(out, in, len);
+		memset(iv, 0, sizeof(iv));
+		for (int again = 0; again < 2; again++) {
+			assert_ok(fips_gcm_seal(fips, key, aad, aad_len, in, len, sealed));
+			assert_memory_not_equal(sealed, iv, sizeof(iv)); /* a new one each time */
+			memcpy(iv, sealed, sizeof(iv));
+			assert_ok(fips_gcm_open(fips, key, aad, aad_len, sealed, len + GCM_OVERHEAD, out));
+			assert_memory_equal(out, in, len);
+		}
+		for (size_t bit = 0; bit < 8 * (len + GCM_OVERHEAD); bit++) {
+			sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+			memset(out, 0xee, sizeof(out));
+			assert_int_equal(
+				fips_gcm_open(fips, key, aad, aad_len, sealed, len + GCM_OVERHEAD, out), ERR_CORRUPT);
+			for (size_t k = 0; k < len; k++)
+				assert_int_equal(out[k], 0);
+			sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		}
+		if (aad_len > 0)
+			assert_int_equal(fips_gcm_open(fips, key, aad, aad_len - 1, sealed, len + GCM_OVERHEAD, out),
+				ERR_CORRUPT);
+		if (len > 0)
+			assert_int_equal(fips_gcm_open(fips, key, aad, aad_len, sealed, len + GCM_OVERHEAD - 1, out),
+				ERR_CORRUPT);
+		assert_int_equal(fips_gcm_open(fips, key, aad, aad_len, sealed, GCM_OVERHEAD - 1, out), ERR_CORRUPT);
+		assert_int_equal(fips_gcm_open(fips, small, aad, aad_len, sealed, len + GCM_OVERHEAD, out), ERR_RANGE);
+		assert_int_equal(fips_gcm_seal(fips, small, aad, aad_len, in, len, sealed), ERR_RANGE);
+		secret_free(key);
+	}
+	secret_free(small);
+}
+
 /* IEEE 1619-2007 annex B, vector 10 (XTS-AES-256), its first 64 bytes. */
 static void xts(void **state)
 {
@@ -390,6 +438,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(provider),
 		cmocka_unit_test(gcm),
+		cmocka_unit_test(gcm_once),
 		cmocka_unit_test(xts),
 		cmocka_unit_test(ctr),
 		cmocka_unit_test(kw),
