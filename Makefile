@@ -177,7 +177,7 @@ build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o $(FUZZ_LIB_SRC:%.c=build/fuzz/%.o)
 
 # ---- targets ---------------------------------------------------------------
 
-.PHONY: all setup setup-tests demo asan tsan unit unit-asan unit-tsan fuzz \
+.PHONY: all setup setup-tests demo demo-cmk asan tsan unit unit-asan unit-tsan fuzz \
   check check-unit check-mount check-asan check-tsan check-long bench \
   lint lint-objects format format-check install uninstall clean distclean help
 
@@ -202,6 +202,11 @@ setup-tests: ## the same for the tests: more packages, instrumented libfuse, a s
 demo: setup ## set up, build, and show it at work
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tests/demo.sh
+
+demo-cmk: setup ## the same with a customer's key, its vault played by an emulator
+	@.ci/get-packages demo
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tests/demo-cmk.sh
 
 asan: build/asan/blobcryptfs ## build with AddressSanitizer and UndefinedBehaviorSanitizer
 tsan: build/tsan/blobcryptfs ## build with ThreadSanitizer
