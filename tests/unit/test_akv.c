@@ -257,6 +257,8 @@ static void kinds(void **state)
 	for (size_t i = 0; i < COUNT(rsa); i++) {
 		char name[16];
 
+		if (rsa[i].bits == 4096 && !(getenv("LONG") && getenv("LONG")[0]))
+			continue; /* takes the emulator seconds to make */
 		snprintf(name, sizeof(name), "k%zu", i);
 		emu_do("key create %s %s --kty %s --size %d", vault, name, rsa[i].kty, rsa[i].bits);
 		parse_id(name);
