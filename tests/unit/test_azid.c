@@ -333,6 +333,11 @@ static void arc(void **state)
 	azid_forget(a);
 	assert_int_equal(ask(a), ERR_KEY_UNAVAILABLE);
 	assert_string_equal(detail.reason, "identity: no challenge");
+	snprintf(text, sizeof(text), "[{\"headers\":{\"WWW-Authenticate\":\"Basic realm=%s\"}},%s]", realm,
+		answer("no", HOUR));
+	play(text);
+	assert_int_equal(ask(a), ERR_KEY_UNAVAILABLE);
+	assert_int_equal(requests_made(), 1);
 	challenge(text, sizeof(text), realm, "{\"status\":401}");
 	play(text);
 	assert_int_equal(ask(a), ERR_KEY_UNAVAILABLE);

@@ -324,6 +324,44 @@ static void no_secret_left(void **state)
 	azid_close(a);
 }
 
+/* Locked memory is short: what one request took is given back, whatever came of it. */
+static void no_leak(void **state)
+{
+	static const char *const answers[] = {
+		"[{\"body\":\"{\\\"access_token\\\":\\\"a.b.c\\\",\\\"expires_in\\\":600}\"}]", "[{\"status\":400}]",
+		"[{\"body\":\"{}\"}]", "[{\"fault\":\"cut\"}]",
+		"[{\"status\":401,\"body\":\"{\\\"error\\\":\\\"invalid_client\\\"}\"}]"};
+	static const char *const kinds[] = {
+		"vm", "secret:" TENANT "/" CLIENT ":%s", "certificate:" TENANT "/" CLIENT ":%s"};
+	static const char *const files[] = {"", "secret", "sp.pem"};
+	struct locked_stats before, after;
+	char spec[256];
+
+	(void)state;
+	put_file("secret", "x", 0600);
+	for (size_t k = 0; k < COUNT(kinds); k++) {
+		for (size_t i = 0; i < COUNT(answers); i++) {
+			for (int round = 0; round < 2; round++) {
+				struct azid *a;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-extra-args"
+				snprintf(spec, sizeof(spec), kinds[k], server_path(&server, files[k]));
+#pragma GCC diagnostic pop
+				locked_stats_get(round == 1 ? &before : &after);
+				a = identity(spec);
+				azid_set_limits(a, 1, 0);
+				play(answers[i]);
+				(void)ask(a);
+				azid_close(a);
+			}
+			locked_stats_get(&after);
+			assert_int_equal(after.in_use_bytes, before.in_use_bytes);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +374,7 @@ int main(void)
 		cmocka_unit_test_setup(claims, clean),
 		cmocka_unit_test_setup(nothing_left, clean),
 		cmocka_unit_test_setup(no_secret_left, clean),
+		cmocka_unit_test_setup(no_leak, clean),
 	};
 
 	fips = test_start();

@@ -287,9 +287,10 @@ static void challenges(void **state)
 	static const char *const bad[] = {"", "Basic", "Basic realm=", "Basic realm=\"", "Basic realm=\"\"",
 		"Bearer realm=/d/t/11.key", "Basic realm=/d/t", "Basic realm=/d/t/", "Basic realm=/d/t/.key",
 		"Basic realm=/d/t/..key", "Basic realm=/d/t/x/11.key", "Basic realm=/d/t/../11.key",
-		"Basic realm=/d/tt/11.key", "Basic realm=/D/t/11.key", "Basic realm= /d/t/11.key",
-		"Basic realm=/d/t/11.key ", "Basic realm=/d/t/11.key, x=y", "Basic realm=/d/t/1\"1.key",
-		"Basic realm=/d/t/11.KEY", "Basic realm=/d/t/1\x01.key", "Basic realm=d/t/11.key"};
+		"Basic realm=/d/tt/11.key", "Basic realm=/d/tx11.key", "Basic realm=/D/t/11.key",
+		"Basic realm= /d/t/11.key", "Basic realm=/d/t/11.key ", "Basic realm=/d/t/11.key, x=y",
+		"Basic realm=/d/t/1\"1.key", "Basic realm=/d/t/11.KEY", "Basic realm=/d/t/1\x01.key",
+		"Basic realm=d/t/11.key"};
 	char name[NAME_MAX + 1], text[600];
 
 	(void)state;
