@@ -155,21 +155,21 @@ static struct azid_entry *find(struct azid *a, const struct azid_want *w)
 
 /* start: before the token was asked for, so that the answer's way does not make it younger */
 static void keep(
-	struct azid *a, struct azid_entry *n, const struct azid_want *w, struct azid_answer *ans, int64_t start)
+	struct azid *a, struct azid_entry *n, const struct azid_want *w, struct azid_answer *reply, int64_t start)
 {
-	int64_t renew = ans->life > 2 * AZID_RENEW_AHEAD ? ans->life - AZID_RENEW_AHEAD : ans->life / 2;
-	int64_t spare = ans->life * 100 < SPARE_MS ? ans->life * 100 : SPARE_MS; /* at most a tenth of its life */
+	int64_t renew = reply->life > 2 * AZID_RENEW_AHEAD ? reply->life - AZID_RENEW_AHEAD : reply->life / 2;
+	int64_t spare = reply->life * 100 < SPARE_MS ? reply->life * 100 : SPARE_MS; /* at most a tenth of its life */
 
-	if (ans->refresh > 0 && ans->refresh < renew)
-		renew = ans->refresh;
+	if (reply->refresh > 0 && reply->refresh < renew)
+		renew = reply->refresh;
 	if (renew > AZID_RENEW_AFTER)
 		renew = AZID_RENEW_AFTER;
 	drop(n);
 	snprintf(n->audience, sizeof(n->audience), "%s", w->audience);
 	snprintf(n->tenant, sizeof(n->tenant), "%s", w->tenant);
-	n->token = ans->token;
+	n->token = reply->token;
 	n->renew = start + renew * 1000;
-	n->expires = start + ans->life * 1000 - spare;
+	n->expires = start + reply->life * 1000 - spare;
 	azid_claims((const char *)secret_view(n->token), secret_len(n->token), &a->info);
 	snprintf(a->info.kind, sizeof(a->info.kind), "%s", azid_kind_text(a->kind));
 	a->has_info = true;
@@ -187,17 +187,17 @@ static enum err renew(struct azid *a, struct azid_entry *n, const struct azid_wa
 {
 	bool serves = n->token && !w->claims && a->now() < n->expires;
 	unsigned attempts = a->attempts;
-	struct azid_answer ans;
+	struct azid_answer reply;
 	int64_t start = a->now();
 	enum err e;
 
 	a->deadline = start + (a->deadline_ms ? a->deadline_ms : AZID_DEADLINE_MS);
 	if (serves)
 		a->attempts = 1;
-	e = azid_ask(a, w, &ans, why);
+	e = azid_ask(a, w, &reply, why);
 	a->attempts = attempts;
 	if (e == ERR_OK) {
-		keep(a, n, w, &ans, start);
+		keep(a, n, w, &reply, start);
 		return ERR_OK;
 	}
 	if (serves && (e == ERR_KEY_UNAVAILABLE || e == ERR_NOMEM)) {

@@ -79,29 +79,29 @@ static enum err challenge(struct azid *a, struct http_request *r, const struct a
 	struct secret **key, struct err_why *why)
 {
 	char name[NAME_MAX + 1];
-	struct http_answer ans;
+	struct http_answer reply;
 	const char *header;
-	enum err e = azid_exchange(a, &arc_service, a->plain, r, &ans, w, t, why);
+	enum err e = azid_exchange(a, &arc_service, a->plain, r, &reply, w, t, why);
 
-	if (e == ERR_OK && ans.status != 401 && ans.status != 200) {
+	if (e == ERR_OK && reply.status != 401 && reply.status != 200) {
 		struct azid_answer none;
 
-		e = azid_take(a, &arc_service, &ans, w, &none, t, why);
+		e = azid_take(a, &arc_service, &reply, w, &none, t, why);
 	} else if (e == ERR_OK) {
-		header = ans.status == 401 ? http_header(&ans, "WWW-Authenticate", 0) : NULL;
+		header = reply.status == 401 ? http_header(&reply, "WWW-Authenticate", 0) : NULL;
 		if (header && azid_arc_challenge(header, a->arc_tokens, name)) {
 			e = authorization(a, name, key, why);
 			if (e != ERR_OK)
 				azid_reason(w->detail, 401, "identity: key file");
 		} else {
 			/* Whoever it is, it is not the agent. */
-			azid_reason(w->detail, ans.status, "identity: no challenge");
+			azid_reason(w->detail, reply.status, "identity: no challenge");
 			e = err_set(why, ERR_KEY_UNAVAILABLE, 0,
 				"no token: %s did not ask for a key file of its own in %.200s", arc_service.who,
 				a->arc_tokens);
 		}
 	}
-	http_answer_clear(&ans);
+	http_answer_clear(&reply);
 	return e;
 }
 
@@ -125,7 +125,7 @@ enum err azid_arc(
 {
 	static const char *const headers[] = {"Metadata: true", NULL};
 	struct http_request r = {.method = "GET", .headers = headers};
-	struct http_answer ans;
+	struct http_answer reply;
 	struct secret *key = NULL;
 	char url[URL_MAX];
 	struct azid_form f;
@@ -144,16 +144,16 @@ enum err azid_arc(
 	if (e != ERR_OK)
 		return e;
 	r.authorization = key;
-	e = azid_exchange(a, &arc_service, a->plain, &r, &ans, w, t, why);
-	if (e == ERR_OK && ans.status == 401) {
+	e = azid_exchange(a, &arc_service, a->plain, &r, &reply, w, t, why);
+	if (e == ERR_OK && reply.status == 401) {
 		/* It made a new key in between, or it is not the agent. */
 		azid_reason(w->detail, 401, "identity: key not taken");
 		e = err_set(why, ERR_KEY_UNAVAILABLE, 0, "no token: %s did not take the key that it asked for",
 			arc_service.who);
 	} else if (e == ERR_OK) {
-		e = azid_take(a, &arc_service, &ans, w, out, t, why);
+		e = azid_take(a, &arc_service, &reply, w, out, t, why);
 	}
-	http_answer_clear(&ans);
+	http_answer_clear(&reply);
 	secret_free(key);
 	return e == ERR_OK ? check_echo(a, out, w, why) : e;
 }

@@ -121,33 +121,33 @@ static const char *outcome_text(enum http_outcome o)
 }
 
 enum err azid_exchange(struct azid *a, const struct azid_service *s, struct http *h, struct http_request *r,
-	struct http_answer *ans, const struct azid_want *w, struct azid_try *t, struct err_why *why)
+	struct http_answer *reply, const struct azid_want *w, struct azid_try *t, struct err_why *why)
 {
 	int64_t left = a->deadline - a->now();
 	enum err e;
 
 	memset(t, 0, sizeof(*t));
-	memset(ans, 0, sizeof(*ans));
+	memset(reply, 0, sizeof(*reply));
 	if (azid_aborted(a) || left <= 0) {
 		azid_reason(w->detail, 0, "identity: %s", left <= 0 ? "timeout" : "aborted");
 		return err_set(why, ERR_KEY_UNAVAILABLE, 0, "no token: %s",
 			left <= 0 ? "there was no time left to ask for it" : "the program is ending");
 	}
 	r->total_ms = (unsigned)(left < EXCHANGE_MS ? left : EXCHANGE_MS);
-	e = http_do(h, r, ans);
+	e = http_do(h, r, reply);
 	if (e != ERR_OK)
 		return err_set(why, e, 0, "can't ask %s for a token: %s", s->who, err_text(e));
-	if (ans->outcome == HTTP_ANSWERED)
+	if (reply->outcome == HTTP_ANSWERED)
 		return ERR_OK;
-	t->unreachable = ans->outcome == HTTP_CONNECT || ans->outcome == HTTP_DNS;
-	azid_reason(w->detail, 0, "identity: %s", outcome_text(ans->outcome));
+	t->unreachable = reply->outcome == HTTP_CONNECT || reply->outcome == HTTP_DNS;
+	azid_reason(w->detail, 0, "identity: %s", outcome_text(reply->outcome));
 	return err_set(why, ERR_KEY_UNAVAILABLE, 0, "no token: %s does not answer (%.200s)", s->who,
-		ans->text[0] ? ans->text : outcome_text(ans->outcome));
+		reply->text[0] ? reply->text : outcome_text(reply->outcome));
 }
 
-static unsigned retry_after(const struct http_answer *ans)
+static unsigned retry_after(const struct http_answer *reply)
 {
-	const char *v = http_header(ans, "Retry-After", 0);
+	const char *v = http_header(reply, "Retry-After", 0);
 	char *end = NULL;
 	unsigned long n;
 
@@ -158,47 +158,47 @@ static unsigned retry_after(const struct http_answer *ans)
 }
 
 /* The answer is not 200. */
-static enum err refused(const struct azid_service *s, const struct http_answer *ans, const struct azid_want *w,
+static enum err refused(const struct azid_service *s, const struct http_answer *reply, const struct azid_want *w,
 	struct azid_try *t, struct err_why *why)
 {
 	struct azid_refusal r;
 	char code[32] = "";
 	enum err e;
 
-	azid_refusal_parse(ans->body, ans->body_len, &r);
-	e = azid_classify(s->entra, ans->status, r.error);
-	t->gone = ans->status == 410;
-	t->after = retry_after(ans);
+	azid_refusal_parse(reply->body, reply->body_len, &r);
+	e = azid_classify(s->entra, reply->status, r.error);
+	t->gone = reply->status == 410;
+	t->after = retry_after(reply);
 	if (r.error[0])
-		azid_reason(w->detail, ans->status, "identity: %s", r.error);
+		azid_reason(w->detail, reply->status, "identity: %s", r.error);
 	else
-		azid_reason(w->detail, ans->status, "identity: http %d", ans->status);
+		azid_reason(w->detail, reply->status, "identity: http %d", reply->status);
 	if (r.trace[0])
 		snprintf(w->detail->request_id, sizeof(w->detail->request_id), "%s", r.trace);
 	if (r.code)
 		snprintf(code, sizeof(code), ", AADSTS%lld", r.code);
 	if (e == ERR_KEY_UNAVAILABLE)
-		return err_set(why, e, 0, "no token: %s has trouble (http %d%s%s)", s->who, ans->status,
+		return err_set(why, e, 0, "no token: %s has trouble (http %d%s%s)", s->who, reply->status,
 			r.error[0] ? ", " : "", r.error);
-	return err_set(why, e, 0, "%s refuses a token (http %d%s%s%s); %s", s->who, ans->status, r.error[0] ? ", " : "",
-		r.error, code, s->remedy);
+	return err_set(why, e, 0, "%s refuses a token (http %d%s%s%s); %s", s->who, reply->status,
+		r.error[0] ? ", " : "", r.error, code, s->remedy);
 }
 
-enum err azid_take(struct azid *a, const struct azid_service *s, const struct http_answer *ans,
+enum err azid_take(struct azid *a, const struct azid_service *s, const struct http_answer *reply,
 	const struct azid_want *w, struct azid_answer *out, struct azid_try *t, struct err_why *why)
 {
 	struct err_why what = {0};
 	enum err e;
 
-	if (ans->status != 200)
-		return refused(s, ans, w, t, why);
-	e = azid_answer_parse(ans->body, ans->body_len, "access_token", a->wall(), out, &what);
+	if (reply->status != 200)
+		return refused(s, reply, w, t, why);
+	e = azid_answer_parse(reply->body, reply->body_len, "access_token", a->wall(), out, &what);
 	if (e == ERR_OK)
 		return ERR_OK;
 	if (e != ERR_CORRUPT)
 		return err_set(why, e, 0, "%s", what.text);
 	/* Nonsense says nothing about the identity. */
-	azid_reason(w->detail, ans->status, "identity: broken answer");
+	azid_reason(w->detail, reply->status, "identity: broken answer");
 	return err_set(why, ERR_KEY_UNAVAILABLE, 0, "no token from %s: %s", s->who, what.text);
 }
 

@@ -135,17 +135,17 @@ static enum err post(struct azid *a, const struct azid_service *s, const char *u
 		.content_type = "application/x-www-form-urlencoded",
 		.body = form->p,
 		.body_len = form->len};
-	struct http_answer ans;
+	struct http_answer reply;
 	enum err e = azid_uuid(a->fips, id);
 
 	if (e != ERR_OK)
 		return err_set(why, e, 0, "the FIPS provider gave no random bytes");
 	snprintf(header, sizeof(header), "client-request-id: %s", id);
 	snprintf(w->detail->client_request_id, sizeof(w->detail->client_request_id), "%s", id);
-	e = azid_exchange(a, s, a->tls, &r, &ans, w, t, why);
+	e = azid_exchange(a, s, a->tls, &r, &reply, w, t, why);
 	if (e == ERR_OK)
-		e = azid_take(a, s, &ans, w, out, t, why);
-	http_answer_clear(&ans);
+		e = azid_take(a, s, &reply, w, out, t, why);
+	http_answer_clear(&reply);
 	return e;
 }
 
@@ -257,7 +257,7 @@ enum err azid_principal(
 	struct azid *a, const struct azid_want *w, struct azid_answer *out, struct azid_try *t, struct err_why *why)
 {
 	char url[URL_MAX];
-	struct azid_form f;
+	struct azid_form f = {0};
 	enum err e;
 
 	token_url(a, a->spec.tenant, url);

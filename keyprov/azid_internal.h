@@ -8,8 +8,8 @@
 
 #define AZID_TOKEN_MAX	 32768u /* bytes of an access token */
 #define AZID_LIFE_MAX	 90000	/* seconds a token may be kept, whatever the answer says: 25 h */
-#define AZID_RENEW_AFTER 3600	/* seconds: at the latest */
-#define AZID_RENEW_AHEAD 300	/* seconds before it expires */
+#define AZID_RENEW_AFTER 3600LL /* seconds: at the latest */
+#define AZID_RENEW_AHEAD 300LL	/* seconds before it expires */
 #define AZID_DEADLINE_MS 90000u
 #define AZID_ARC_KEY_MAX 4096u
 
@@ -112,11 +112,11 @@ struct azid_want { /* arguments of azid_token */
 	struct keyprov_detail *detail; /* never NULL */
 };
 
-/* One exchange.  ERR_OK: ans->status tells; else ERR_KEY_UNAVAILABLE with everything filled. */
+/* One exchange.  ERR_OK: reply->status tells; else ERR_KEY_UNAVAILABLE with everything filled. */
 enum err azid_exchange(struct azid *a, const struct azid_service *s, struct http *h, struct http_request *r,
-	struct http_answer *ans, const struct azid_want *w, struct azid_try *t, struct err_why *why) MUST_CHECK;
-/* The token in ans, or what the refusal means. */
-enum err azid_take(struct azid *a, const struct azid_service *s, const struct http_answer *ans,
+	struct http_answer *reply, const struct azid_want *w, struct azid_try *t, struct err_why *why) MUST_CHECK;
+/* The token in reply, or what the refusal means. */
+enum err azid_take(struct azid *a, const struct azid_service *s, const struct http_answer *reply,
 	const struct azid_want *w, struct azid_answer *out, struct azid_try *t, struct err_why *why) MUST_CHECK;
 /* Asks the source in use, as often as it is worth it. */
 enum err azid_ask(struct azid *a, const struct azid_want *w, struct azid_answer *out, struct err_why *why) MUST_CHECK;

@@ -5,6 +5,7 @@
  * identities for App Service and Azure Functions", "Azure Instance Metadata Service".
  */
 #include "keyprov/azid_internal.h"
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,12 +48,12 @@ static enum err get(struct azid *a, const struct azid_service *s, const char *ur
 	const struct azid_want *w, struct azid_answer *out, struct azid_try *t, struct err_why *why)
 {
 	struct http_request r = {.method = "GET", .url = url, .headers = headers};
-	struct http_answer ans;
-	enum err e = azid_exchange(a, s, a->plain, &r, &ans, w, t, why);
+	struct http_answer reply;
+	enum err e = azid_exchange(a, s, a->plain, &r, &reply, w, t, why);
 
 	if (e == ERR_OK)
-		e = azid_take(a, s, &ans, w, out, t, why);
-	http_answer_clear(&ans);
+		e = azid_take(a, s, &reply, w, out, t, why);
+	http_answer_clear(&reply);
 	return e == ERR_OK ? check_echo(a, out, w, s, why) : e;
 }
 
@@ -79,8 +80,9 @@ enum err azid_vm(
 /* Loopback or link-local, as a number: no name server decides where a secret goes.  end: behind the host. */
 static bool host_is_local(const char *host, const char *end)
 {
-	unsigned b[4];
-	char text[24], rest;
+	struct in_addr addr;
+	char text[24];
+	uint32_t ip;
 
 	if ((size_t)(end - host) >= sizeof(text))
 		return false;
@@ -88,12 +90,10 @@ static bool host_is_local(const char *host, const char *end)
 	text[end - host] = '\0';
 	if (strcmp(text, "localhost") == 0 || strcmp(text, "[::1]") == 0)
 		return true;
-	if (strspn(text, "0123456789.") != strlen(text) ||
-		sscanf(text, "%3u.%3u.%3u.%3u%c", &b[0], &b[1], &b[2], &b[3], &rest) != 4)
+	if (inet_pton(AF_INET, text, &addr) != 1)
 		return false;
-	if (b[0] > 255 || b[1] > 255 || b[2] > 255 || b[3] > 255)
-		return false;
-	return b[0] == 127 || (b[0] == 169 && b[1] == 254);
+	ip = ntohl(addr.s_addr);
+	return ip >> 24 == 127 || ip >> 16 == ((169u << 8) | 254u);
 }
 
 bool azid_local_url(const char *url, char out[static AZID_LOCAL_URL])
@@ -188,16 +188,16 @@ enum err azid_detect(const struct azid *a, enum azid_kind *out, struct err_why *
 
 /* ---- region ---- */
 
-static enum err region_ask(struct azid *a, const char *base, const char *path, struct http_answer *ans)
+static enum err region_ask(struct azid *a, const char *base, const char *path, struct http_answer *reply)
 {
 	static const char *const headers[] = {"Metadata: true", NULL};
 	struct http_request r = {.method = "GET", .headers = headers, .total_ms = REGION_TIMEOUT};
 	char url[URL_MAX];
 
-	memset(ans, 0, sizeof(*ans));
+	memset(reply, 0, sizeof(*reply));
 	snprintf(url, sizeof(url), "%s%s", base, path);
 	r.url = url;
-	return http_do(a->plain, &r, ans);
+	return http_do(a->plain, &r, reply);
 }
 
 /* Other clouds have something at this address, too. */
@@ -209,7 +209,7 @@ static bool is_busy(int status)
 enum err azid_region(struct azid *a, char out[static 64], struct err_why *why)
 {
 	enum azid_kind kind = a->kind;
-	struct http_answer ans;
+	struct http_answer reply;
 	bool arc;
 	enum err e;
 
@@ -223,19 +223,20 @@ enum err azid_region(struct azid *a, char out[static 64], struct err_why *why)
 	if (azid_aborted(a))
 		return err_set(why, ERR_KEY_UNAVAILABLE, 0, "the program is ending");
 	arc = kind == AZID_ARC || (kind != AZID_VM && access(a->arc_agent, F_OK) == 0);
-	e = arc ? region_ask(a, a->cloud.arc[0] ? a->cloud.arc : ARC, "/metadata/instance?api-version=2020-06-01", &ans)
-		: region_ask(a, imds(a), "/metadata/instance/compute?api-version=2021-02-01", &ans);
-	if (e == ERR_OK && ans.outcome == HTTP_ANSWERED && ans.status == 200)
-		azid_location(ans.body, ans.body_len, a->region);
+	e = arc ? region_ask(
+			  a, a->cloud.arc[0] ? a->cloud.arc : ARC, "/metadata/instance?api-version=2020-06-01", &reply)
+		: region_ask(a, imds(a), "/metadata/instance/compute?api-version=2021-02-01", &reply);
+	if (e == ERR_OK && reply.outcome == HTTP_ANSWERED && reply.status == 200)
+		azid_location(reply.body, reply.body_len, a->region);
 	if (e != ERR_OK)
 		err_set(why, e, 0, "can't ask for the region: %s", err_text(e));
 	else if (a->region[0])
 		snprintf(out, 64, "%s", a->region);
-	else if (kind == AZID_VM || kind == AZID_ARC || (ans.outcome == HTTP_ANSWERED && is_busy(ans.status)))
+	else if (kind == AZID_VM || kind == AZID_ARC || (reply.outcome == HTTP_ANSWERED && is_busy(reply.status)))
 		e = err_set(
 			why, ERR_KEY_UNAVAILABLE, 0, "the metadata service does not tell this machine's region now");
 	else
 		e = err_set(why, ERR_NOT_FOUND, 0, "there is no metadata service here that would know the region");
-	http_answer_clear(&ans);
+	http_answer_clear(&reply);
 	return e;
 }
