@@ -5,7 +5,9 @@
 #include "keyprov/azid_internal.h"
 #include <errno.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,21 +18,56 @@ static struct azure_cloud cloud;
 static struct err_why why;
 static struct keyprov_detail detail;
 
-/* Runs tests/emulator/ctl; what it prints is in a static buffer. */
-static const char *ctl(const char *words)
+/* Sends words, split at blanks, as tests/emulator/ctl does; the answer is the caller's. */
+static json_t *send_words(const char *words)
 {
-	static char out[8192];
-	const char *src = getenv("SRC");
-	char command[512];
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char copy[512], line[16384], *rest = copy, *word, *text;
+	json_t *list = json_array(), *answer, *ok;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	FILE *f;
 
-	snprintf(command, sizeof(command), "%s/tests/emulator/ctl --dir %s %s", src ? src : ".", dir, words);
-	f = popen(command, "re");
+	snprintf(copy, sizeof(copy), "%s", words);
+	while ((word = strsep(&rest, " ")) != NULL)
+		json_array_append_new(list, json_string(word));
+	text = json_dumps(list, JSON_COMPACT);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/control.sock", dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	f = fdopen(fd, "r+");
 	assert_non_null(f);
-	out[fread(out, 1, sizeof(out) - 1, f)] = '\0';
-	if (pclose(f) != 0)
-		fail_msg("%s: %s", command, out);
-	out[strcspn(out, "\n")] = '\0';
+	fprintf(f, "%s\n", text);
+	fflush(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	locked_free_any(text);
+	json_decref(list);
+	answer = json_loads(line, 0, NULL);
+	ok = json_incref(json_object_get(answer, "ok"));
+	if (!ok)
+		fail_msg("%s: %s", words, line);
+	json_decref(answer);
+	return ok;
+}
+
+static void ctl(const char *words)
+{
+	json_decref(send_words(words));
+}
+
+/* A text in the answer, by its path ("tenants.T1"; empty: the answer itself), in a static buffer. */
+static const char *ask_ctl(const char *words, const char *path)
+{
+	static char out[2048];
+	json_t *answer = send_words(words);
+	const json_t *j = answer;
+	char copy[64], *rest = copy, *part;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	while (copy[0] && (part = strsep(&rest, ".")) != NULL)
+		j = json_object_get(j, part);
+	assert_true(json_is_string(j));
+	snprintf(out, sizeof(out), "%s", json_string_value(j));
+	json_decref(answer);
 	return out;
 }
 
@@ -38,8 +75,8 @@ static const char *client_id(const char *name)
 {
 	char words[64];
 
-	snprintf(words, sizeof(words), "-r client_id identity show %s", name);
-	return ctl(words);
+	snprintf(words, sizeof(words), "identity show %s", name);
+	return ask_ctl(words, "client_id");
 }
 
 static void put_file(const char *name, const char *text, mode_t mode, char path[static 128])
@@ -92,8 +129,8 @@ static void expect(const char *spec, const char *name, const char *reason)
 	if (ask(a) != ERR_OK)
 		fail_msg("%s: %s", spec, why.text);
 	assert_ok(azid_info_get(a, &info));
-	snprintf(words, sizeof(words), "-r oid identity show %s", name);
-	snprintf(oid, sizeof(oid), "%s", ctl(words));
+	snprintf(words, sizeof(words), "identity show %s", name);
+	snprintf(oid, sizeof(oid), "%s", ask_ctl(words, "oid"));
 	assert_string_equal(info.oid, oid);
 	assert_string_equal(detail.oid, oid);
 	assert_string_equal(info.appid, client_id(name));
@@ -131,8 +168,8 @@ static void managed(void **state)
 	expect(spec, "user1", "identity: unauthorized_client");
 	ctl("identity unassign user1");
 	expect("arc", "vm", "identity: unauthorized_client");
-	refused = setenv("IDENTITY_ENDPOINT", ctl("-r app_service.IDENTITY_ENDPOINT info"), 1);
-	refused |= setenv("IDENTITY_HEADER", ctl("-r app_service.IDENTITY_HEADER info"), 1);
+	refused = setenv("IDENTITY_ENDPOINT", ask_ctl("info", "app_service.IDENTITY_ENDPOINT"), 1);
+	refused |= setenv("IDENTITY_HEADER", ask_ctl("info", "app_service.IDENTITY_HEADER"), 1);
 	assert_int_equal(refused, 0);
 	expect("app-service", "vm", "identity: unauthorized_client");
 	unsetenv("IDENTITY_ENDPOINT");
@@ -146,7 +183,7 @@ static void principals(void **state)
 	struct azid *a;
 
 	(void)state;
-	snprintf(tenant, sizeof(tenant), "%s", ctl("-r tenants.T1 info"));
+	snprintf(tenant, sizeof(tenant), "%s", ask_ctl("info", "tenants.T1"));
 	put_file("secret", "app1-secret\n", 0600, file);
 	snprintf(spec, sizeof(spec), "secret:%s/%s:%s", tenant, client_id("app1"), file);
 	expect(spec, "app1", "identity: unauthorized_client");
@@ -161,13 +198,13 @@ static void principals(void **state)
 	snprintf(spec, sizeof(spec), "certificate:%s/%s:%s/app.pem", tenant, client_id("app1"), dir);
 	expect(spec, "app1", "identity: unauthorized_client");
 
-	put_file("federated", ctl("token service-account system:serviceaccount:default:user1"), 0644, file);
+	put_file("federated", ask_ctl("token service-account system:serviceaccount:default:user1", ""), 0644, file);
 	setenv("AZURE_FEDERATED_TOKEN_FILE", file, 1);
 	setenv("AZURE_TENANT_ID", tenant, 1);
 	setenv("AZURE_CLIENT_ID", client_id("user1"), 1);
 	expect("workload", "user1", "identity: unauthorized_client");
 	/* somebody else's service account */
-	put_file("federated", ctl("token service-account system:serviceaccount:default:other"), 0644, file);
+	put_file("federated", ask_ctl("token service-account system:serviceaccount:default:other", ""), 0644, file);
 	a = identity("workload");
 	assert_int_equal(ask(a), ERR_KEY_REVOKED);
 	assert_string_equal(detail.reason, "identity: invalid_client");
@@ -181,7 +218,7 @@ static void wrong_secret(void **state)
 
 	(void)state;
 	put_file("secret", "wrong", 0600, file);
-	snprintf(spec, sizeof(spec), "secret:%s/", ctl("-r tenants.T1 info"));
+	snprintf(spec, sizeof(spec), "secret:%s/", ask_ctl("info", "tenants.T1"));
 	snprintf(spec + strlen(spec), sizeof(spec) - strlen(spec), "%s:%s", client_id("app1"), file);
 	a = identity(spec);
 	assert_int_equal(ask(a), ERR_KEY_REVOKED);
@@ -213,7 +250,7 @@ static void faults(void **state)
 
 		if (k == 1) {
 			put_file("secret", "app1-secret", 0600, file);
-			snprintf(spec, sizeof(spec), "secret:%s/", ctl("-r tenants.T1 info"));
+			snprintf(spec, sizeof(spec), "secret:%s/", ask_ctl("info", "tenants.T1"));
 			snprintf(spec + strlen(spec), sizeof(spec) - strlen(spec), "%s:%s", client_id("app1"), file);
 		}
 		a = identity(spec);
