@@ -482,7 +482,7 @@ static enum err become_writer(struct auditlog *a, struct volkeys *vk, struct err
 	if (e != ERR_OK)
 		return e;
 	w = (struct audit_writer *)(void *)secret_bytes(keys);
-	e = fips_random(a->f, a->w, ID_BYTES);
+	e = fips_random(a->f, a->w, sizeof(a->w)); /* no bulk that a fork could have doubled */
 	if (e == ERR_OK)
 		e = audit_keys_start(a->f, vk, a->w, &w->next);
 	if (e == ERR_OK && make) {

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HASH_NONFATAL_OOM	     1
+#define uthash_nonfatal_oom(element) /* seen by its missing table */
 #include <uthash.h>
 
 #define RUN_MAX	   4096u /* unsealed lines in a row that are told apart */
@@ -40,7 +43,7 @@ struct check {
 	struct place run[RUN_MAX]; /* the last sealed line (or the start), then the unsealed ones behind it */
 	size_t run_len;
 	bool run_full, before_sealed; /* the line before is authentic */
-	struct place before;
+	struct place before, at_head; /* at_head.line != 0: what stands where the head's line should be */
 
 	uint64_t first_seq, trim_seq; /* trim_seq: the highest that a trimmed line allows to be the first */
 	uint8_t first_prev[AUDIT_HASH], trim_prev[AUDIT_HASH];
@@ -127,6 +130,10 @@ static struct seen *writer_of(struct check *c, const uint8_t w[static ID_BYTES])
 		return NULL;
 	memcpy(s->w, w, ID_BYTES);
 	HASH_ADD(hh, c->writers, w, ID_BYTES, s);
+	if (!s->hh.tbl) {
+		free(s);
+		return NULL;
+	}
 	return s;
 }
 
@@ -193,7 +200,9 @@ static void explain(struct check *c, const struct audit_line *l, int order)
 {
 	bool authentic = l->sealed && c->vk;
 
-	if (authentic)
+	if (l->seq == 1 && c->first_seq > 1)
+		found(c, file_name(c, 0), 1, "inserted: line 1 is behind it");
+	else if (authentic)
 		explain_authentic(c, l, order);
 	else if (order < 0)
 		found_here(c, "inserted: it is a copy of a line that belongs elsewhere");
@@ -231,15 +240,41 @@ static enum err read_event(struct check *c, const struct audit_line *l)
 	return ERR_OK;
 }
 
+/* The log may start with its first line only if that is line 1, or a line about trimming says so. */
+static bool start_explained(const struct check *c)
+{
+	if (c->first_seq <= 1)
+		return true;
+	return c->trim_seq > c->first_seq ||
+	       (c->trim_seq == c->first_seq && memcmp(c->trim_prev, c->first_prev, AUDIT_HASH) == 0);
+}
+
+static void found_start(struct check *c)
+{
+	found(c, file_name(c, 0), 1, "removed: the lines in front of it are gone, and no line says why");
+}
+
 /* Is it the one the head, or the process that asks, knows under this number? */
 static void check_known(struct check *c, const struct audit_line *l)
 {
 	const struct audit_head *h = &c->view->head;
 
-	if (c->head_err == ERR_OK && l->seq == h->seq && memcmp(h->hash, c->before.hash, AUDIT_HASH) != 0)
-		found_here(c, l->sealed ? "changed: it is not the line that the head points to"
-					: "inserted: the head points to another line of this number");
-	else if (c->own && l->seq == c->own->seq && memcmp(c->own->hash, c->before.hash, AUDIT_HASH) != 0)
+	bool known_bad = c->own && l->seq == c->own->seq && memcmp(c->own->hash, c->before.hash, AUDIT_HASH) != 0;
+	bool head_bad = c->head_err == ERR_OK && l->seq == h->seq &&
+			(memcmp(h->hash, c->before.hash, AUDIT_HASH) != 0 || h->offset != (uint64_t)c->line_end ||
+				h->segment != c->view->files[c->file].segment);
+
+	/* the head points to sealed lines only: the next of these will tell of this one */
+	if (head_bad && c->vk && !l->sealed) {
+		c->at_head = c->before;
+		return;
+	}
+	/* what was trimmed is gone only after the head has moved behind the line that says so */
+	if ((known_bad || head_bad) && !start_explained(c))
+		found_start(c);
+	else if (head_bad)
+		found_here(c, "changed: it is not the line that the head points to");
+	else if (known_bad)
 		found_here(c, "changed: it is not the line that this process wrote");
 }
 
@@ -308,8 +343,6 @@ static enum err check_line(struct check *c, const char *text, size_t len)
 	if (e == ERR_CORRUPT || e == ERR_RANGE) {
 		found_here(c, "changed: its seal is wrong");
 		e = ERR_OK;
-	} else if (e == ERR_OK && !chained(c, &l) && c->seq == c->first_seq && l.seq <= c->first_seq) {
-		found_at(c, &c->before, "inserted: it is a copy of a line that belongs elsewhere");
 	} else if (e == ERR_OK && !chained(c, &l)) {
 		explain(c, &l, order);
 	} else if (e == ERR_OK && order != 0) {
@@ -373,10 +406,8 @@ static enum err check_ends(struct check *c)
 
 	audit_name(c->view->volume, "head", head);
 	audit_name(c->view->volume, "log", log);
-	if (c->first_seq > 1 &&
-		(c->trim_seq < c->first_seq ||
-			(c->trim_seq == c->first_seq && memcmp(c->trim_prev, c->first_prev, AUDIT_HASH) != 0))) {
-		found(c, file_name(c, 0), 1, "removed: the lines in front of it are gone, and no line says why");
+	if (!start_explained(c)) {
+		found_start(c);
 		return ERR_OK;
 	}
 	if (e == ERR_NOT_FOUND) {
@@ -393,6 +424,8 @@ static enum err check_ends(struct check *c)
 	} else if (c->first_seq > 1 && h->seq < c->first_seq) {
 		found(c, head, 0, "changed: the head is older than the log");
 	}
+	if (!c->stop && c->at_head.line > 0)
+		found_at(c, &c->at_head, "changed: it is not the line that the head points to");
 	if (!c->stop && c->own && c->own->seq > c->seq)
 		found(c, c->view->count ? file_name(c, last) : log, c->view->count ? c->line + !c->out->torn_end : 0,
 			"cut off: the log ends after line %llu, and this process wrote line %llu",
@@ -410,7 +443,7 @@ static enum err check_all(struct check *c, const uint8_t volume[static ID_BYTES]
 	c->run[0] = c->before;
 	c->run_len = 1;
 	c->head_err = c->view->head_err;
-	if (e == ERR_OK && c->vk && c->head_err == ERR_OK)
+	if (e == ERR_OK && c->head_err == ERR_OK && c->vk)
 		c->head_err = audit_head_check(c->f, c->vk, &c->view->head);
 	for (c->file = 0; e == ERR_OK && !c->stop && c->file < c->view->count; c->file++)
 		e = check_file(c);
