@@ -79,7 +79,7 @@ static void announce(struct warden *w, const char *event, const char *state, enu
 		cause_of(w, reason, f);
 	audit_event(event, because, 0, UINT64_MAX);
 	log_line(strcmp(state, "OPEN") == 0 ? LOG_INFO_ : LOG_WARN,
-		"event=%s state=%s reason=%s answer=\"%s\" request_id=%s client_request_id=%s why=\"%s\"", event, state,
+		"event=gate state=%s reason=%s answer=\"%s\" request_id=%s client_request_id=%s why=\"%s\"", state,
 		because, f ? f->detail.reason : "", f ? f->detail.request_id : "", f ? f->detail.client_request_id : "",
 		f ? f->why : "");
 	snprintf(status, sizeof(status), "STATUS=%s%s%s%s%s", state, reason != GATE_NONE ? ": " : "",
@@ -301,6 +301,12 @@ static void *warden_thread(void *arg)
 
 /* ---- what it hears ---- */
 
+static void log_answer(bool denied, const struct keyprov_detail *d, const char *why, bool shared)
+{
+	log_line(LOG_WARN, "event=%s answer=\"%s\" request_id=%s client_request_id=%s shared=%d why=\"%s\"",
+		denied ? "denied" : "unreachable", d->reason, d->request_id, d->client_request_id, shared, why);
+}
+
 static void heard_denied(struct warden *w, const struct probe_news *n)
 {
 	note(&w->last_denied, n->detail, n->why, n->shared);
@@ -348,9 +354,7 @@ void warden_heard(struct warden *w, const struct probe_news *n)
 	}
 	pthread_mutex_unlock(&w->lock);
 	if (n->result != PROBE_OK)
-		log_line(LOG_WARN, "event=%s answer=\"%s\" request_id=%s client_request_id=%s shared=%d why=\"%s\"",
-			n->result == PROBE_DENIED ? "denied" : "unreachable", n->detail->reason, n->detail->request_id,
-			n->detail->client_request_id, n->shared, n->why);
+		log_answer(n->result == PROBE_DENIED, n->detail, n->why, n->shared);
 	wake(w);
 }
 
@@ -411,6 +415,7 @@ void warden_not_opened(struct warden *w, enum err e, const struct keyprov_detail
 		note(&w->last_absent, d, why, false);
 	}
 	pthread_mutex_unlock(&w->lock);
+	log_answer(e == ERR_KEY_REVOKED, d, why, false);
 	wake(w);
 }
 
