@@ -4,6 +4,7 @@
 
 #include "fs/log.h"
 #include "fs/share.h"
+#include "keyprov/vault.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,6 +19,11 @@
 #define SHARED_WAIT_MS 50  /* while another mount probes */
 #define SHARED_TURNS   800 /* 40 s: longer than any probe takes */
 #define SUSPEND_NS     LEASE_SECOND
+
+/* of one call to the keeper */
+#define CALL_SECONDS_MIN    2u
+#define CALL_SECONDS_MAX    10u
+#define CALL_SECONDS_STRICT 5u
 
 struct prober {
 	struct prober_config cfg;
@@ -120,11 +126,27 @@ static void take_change(struct prober *p)
 	free(key);
 }
 
+/* Once, and not for long: trying again is what the prober does anyway, and grace should be seen well before its end. */
+static void limit_calls(struct prober *p)
+{
+	unsigned seconds = p->keeper.lease_seconds ? p->keeper.lease_seconds / 4 : CALL_SECONDS_STRICT;
+
+	if (seconds < CALL_SECONDS_MIN)
+		seconds = CALL_SECONDS_MIN;
+	if (seconds > CALL_SECONDS_MAX)
+		seconds = CALL_SECONDS_MAX;
+	vault_set_limits(p->keeper.provider, 1, seconds * 1000);
+}
+
 static enum err open_provider(struct prober *p, struct err_why *why)
 {
-	if (p->keeper.provider)
-		return ERR_OK;
-	return keyprov_open(p->kind, p->cfg.fips, p->conf, NULL, &p->keeper.provider, why);
+	enum err e = ERR_OK;
+
+	if (!p->keeper.provider)
+		e = keyprov_open(p->kind, p->cfg.fips, p->conf, NULL, &p->keeper.provider, why);
+	if (e == ERR_OK)
+		limit_calls(p);
+	return e;
 }
 
 /* ---- a probe ---- */

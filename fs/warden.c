@@ -215,12 +215,11 @@ static enum act decide(struct warden *w, enum gate_state state, enum gate_reason
 		w->opening = false;
 		return ACT_OPEN;
 	}
-	if (w->reopen) {
-		w->reopen = false;
-		return locked ? ACT_REOPEN : ACT_NOTHING;
-	}
-	if (locked)
+	if (locked && !w->reopen)
 		return ACT_NOTHING;
+	w->reopen = false;
+	if (locked)
+		return ACT_REOPEN;
 	if (w->grace != w->told_grace) {
 		w->told_grace = w->grace;
 		return w->grace ? ACT_GRACE : ACT_GRACE_OVER;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 #
 # What the tests of revocation share: source it after common.sh and vault.sh. A volume under the emulator's key, asked
 # for every second.
