@@ -40,6 +40,20 @@ const char *err_text(enum err e)
 	return "unknown error";
 }
 
+/* Names, and what a hostile file holds, are quoted in sentences: no terminal shall obey them.  C0, DEL, and C1 in
+ * UTF-8. */
+static void without_controls(char *text)
+{
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		if (*c < ' ' || *c == 0x7f) {
+			*c = '?';
+		} else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+			*c++ = '?';
+			*c = '?';
+		}
+	}
+}
+
 enum err err_set(struct err_why *why, enum err e, int sys_errno, const char *fmt, ...)
 {
 	va_list ap;
@@ -51,5 +65,6 @@ enum err err_set(struct err_why *why, enum err e, int sys_errno, const char *fmt
 	if (vsnprintf(why->text, sizeof(why->text), fmt, ap) < 0)
 		why->text[0] = '\0';
 	va_end(ap);
+	without_controls(why->text);
 	return e;
 }

@@ -35,6 +35,7 @@ struct err_why {
 /* A short English text for e; never NULL. */
 const char *err_text(enum err e);
 
-/* Fills why (NULL is fine) and returns e, so that "return err_set(why, ERR_CONFIG, 0, ...)" reads well. */
+/* Fills why (NULL is fine; control characters become '?') and returns e, so that "return err_set(why, ERR_CONFIG, 0,
+ * ...)" reads well. */
 enum err err_set(struct err_why *why, enum err e, int sys_errno, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

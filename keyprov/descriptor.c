@@ -109,6 +109,10 @@ static enum err get_text(const json_t *obj, const char *name, char *out, size_t 
 
 	if (!json_is_string(value) || len == 0 || len >= cap)
 		return damaged(why, name);
+	/* They are shown to people before they are authenticated; ours are plain ASCII. */
+	for (const char *c = json_string_value(value); *c; c++)
+		if (*c < ' ' || *c > '~')
+			return damaged(why, name);
 	memcpy(out, json_string_value(value), len + 1);
 	return ERR_OK;
 }
@@ -415,12 +419,17 @@ enum err descriptor_write(int dirfd, const json_t *j, bool alone, bool *replaced
 	return e == ERR_OK ? sealed_json_write(dirfd, DESCRIPTOR_BACKUP, j, NULL, why) : e;
 }
 
-enum err descriptor_settle(struct volume *v, struct err_why *why)
+enum err descriptor_sweep(const struct volume *v, struct err_why *why)
 {
 	enum err e = atomic_file_sweep(v->dirfd, VOLUME_DESCRIPTOR, why);
 
-	if (e == ERR_OK)
-		e = atomic_file_sweep(v->dirfd, DESCRIPTOR_BACKUP, why);
+	return e == ERR_OK ? atomic_file_sweep(v->dirfd, DESCRIPTOR_BACKUP, why) : e;
+}
+
+enum err descriptor_settle(struct volume *v, struct err_why *why)
+{
+	enum err e = descriptor_sweep(v, why);
+
 	if (e == ERR_OK && v->second_copy_bad)
 		e = sealed_json_write(
 			v->dirfd, v->from_backup ? VOLUME_DESCRIPTOR : DESCRIPTOR_BACKUP, v->descriptor, NULL, why);

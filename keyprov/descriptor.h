@@ -63,8 +63,9 @@ void descriptor_adopt(struct volume *v, const struct descriptor *d);
  * *replaced: the first one is in place.  If it is not, the second one may be missing.
  */
 enum err descriptor_write(int dirfd, const json_t *j, bool alone, bool *replaced, struct err_why *why) MUST_CHECK;
-/* Makes the other copy equal to v->descriptor, if it is not, and scrubs what a crash left under temporary names.  Only
- * under the exclusive lock, once v->descriptor is authenticated. */
+/* Scrubs what a crash left under temporary names, which nothing ever opens.  Only under the exclusive lock. */
+enum err descriptor_sweep(const struct volume *v, struct err_why *why) MUST_CHECK;
+/* The same, and makes the other copy equal to v->descriptor, if it is not, once that is authenticated. */
 enum err descriptor_settle(struct volume *v, struct err_why *why) MUST_CHECK;
 
 /* "2026-11-22T12:00:00Z"; UTC, whole seconds */

@@ -246,9 +246,13 @@ enum err volume_unlock(
 	struct volume *v, const struct fips *f, const json_t *override, struct volkeys **out, struct err_why *why)
 {
 	struct keyring k;
-	enum err e = volume_unlock_keys(v, f, override, &k, why);
+	enum err e;
 
 	*out = NULL;
+	/* Not only once the keys are there: an old bare envelope must not outlast a crash and then a revocation. */
+	if (v->lock_fd >= 0 && !v->lock_shared)
+		best_effort(descriptor_sweep(v, NULL));
+	e = volume_unlock_keys(v, f, override, &k, why);
 	if (e != ERR_OK)
 		return e;
 	e = fingerprint(k.vk, v->print, why);

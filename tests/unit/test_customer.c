@@ -386,6 +386,10 @@ static void leftovers(void **state)
 		volkeys_free(kt_unlock(v));
 		assert_int_equal(files_with(BARE), 1);
 		v->lock_shared = false;
+		fake.denied = FAKE_A; /* the keeper's no does not keep it alive */
+		assert_int_equal(unlock_quietly(v, &why), ERR_KEY_REVOKED);
+		assert_int_equal(files_with(BARE), 0);
+		fake.denied = NULL;
 		volkeys_free(kt_unlock(v));
 		volume_close(v);
 		assert_int_equal(files_with(BARE), 0);

@@ -348,7 +348,8 @@ static void members(void **state)
 {
 	static const char *const names[] = {"kind", "provider", "key", "version", "wrapped_at", "layer_key", "managed",
 		"volume_key", "inner_key", "x"};
-	static const char *const values[] = {NULL, "null", "7", "\"\"", "\"x\"", "{}", "[]", "-1", "4294967296"};
+	static const char *const values[] = {
+		NULL, "null", "7", "\"\"", "\"x\"", "\"\\u001b[2J\"", "\"\\u009b2J\"", "{}", "[]", "-1", "4294967296"};
 	char text[16384], out[16384];
 	struct err_why why;
 	size_t len, n;
