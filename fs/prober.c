@@ -16,8 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SHARED_WAIT_MS 50  /* while another mount probes */
-#define SHARED_TURNS   800 /* 40 s: longer than any probe takes */
+#define SHARED_WAIT_MS 50    /* while another mount probes */
+#define SHARED_TURNS   800   /* 40 s: longer than any probe takes */
+#define PROBE_MS       10000 /* for each call of one */
 #define SUSPEND_NS     LEASE_SECOND
 
 /* of one call to the keeper */
@@ -191,6 +192,9 @@ static void probe(struct prober *p, bool fresh, struct share_record *r)
 	p->probes++;
 	pthread_mutex_unlock(&p->lock);
 	if (e == ERR_OK && !stop) {
+		/* One try a call: the rhythm is ours, and a denial must not wait behind patience with something else.
+		 */
+		vault_set_limits(p->keeper.provider, 1, PROBE_MS);
 		e = volume_keeper_probe(&p->keeper, fresh, &why);
 		r->detail = p->keeper.detail;
 	}
