@@ -16,7 +16,7 @@
 
 #define EXCHANGE_MS   10000 /* one attempt, unless less is left */
 #define WAIT_MAX_MS   32000 /* whatever Retry-After says */
-#define FEW_ATTEMPTS  2	    /* where another attempt rarely helps: names, certificates, sizes */
+#define FEW_ATTEMPTS  2	    /* where another attempt rarely helps, and a person may be waiting */
 #define CHALLENGE_MAX 4	    /* WWW-Authenticate headers looked at */
 
 struct run { /* one public call */
@@ -129,7 +129,8 @@ static int64_t backoff(const struct akv *a, unsigned attempts)
 /* Waits until the request may be made again; false if it may not, or not within the deadline. */
 static bool wait_again(const struct akv *a, struct run *r, const struct akv_answer *ans, const struct http_answer *out)
 {
-	bool rarely = ans->outcome == HTTP_DNS || ans->outcome == HTTP_TLS || ans->outcome == HTTP_TOO_LARGE;
+	bool rarely = ans->outcome == HTTP_DNS || ans->outcome == HTTP_CONNECT || ans->outcome == HTTP_TLS ||
+		      ans->outcome == HTTP_TOO_LARGE;
 	unsigned most = rarely && a->attempts > FEW_ATTEMPTS ? FEW_ATTEMPTS : a->attempts;
 	struct pollfd stop = {.fd = a->stop, .events = POLLIN};
 	int64_t ms = retry_after(out), end;
