@@ -93,6 +93,8 @@ static void print_detail(const json_t *d)
 {
 	const json_t *status = json_object_get(d, "http_status");
 
+	if (json_integer_value(status) / 100 == 2)
+		return; /* the vault has nothing to do with it */
 	if (json_is_integer(status))
 		printf("vault's answer:    %" JSON_INTEGER_FORMAT " %s\n", json_integer_value(status),
 			member(d, "reason"));

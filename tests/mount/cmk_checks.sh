@@ -12,6 +12,7 @@ need_root
 emu_start
 vol_init
 before=$(descriptors)
+NET= # what cuts off the network
 
 # refused CODE "CHECK,CHECK" URI [OPTIONS]: exactly these checks fail, each with a remedy; others that could not be
 # asked may be skipped. What keeps a key from working also fails the round trip.
@@ -19,7 +20,7 @@ refused()
 {
 	local code=$1 want=$2 uri=$3 rc=0 got
 	shift 3
-	"$BCFS" key set --json --cloud emulator "$@" "$uri" "$VOL" >"$T/out" 2>"$T/err" || rc=$?
+	$NET "$BCFS" key set --json --cloud emulator "$@" "$uri" "$VOL" >"$T/out" 2>"$T/err" || rc=$?
 	[ "$rc" = "$code" ] || fail "exit code $rc, not $code, where [$want] should fail: $(cat "$T/out" "$T/err")"
 	got=$(python3 - "$T/out" <<'PY'
 import json, sys
@@ -59,10 +60,18 @@ expect 2 "$BCFS" key create --cloud emulator --size 1024 v1 k9
 expect 2 "$BCFS" key create --cloud emulator v1 k_9
 [ "$(emu mark)" = "$mark" ] || fail "somebody was asked about a mistake"
 
-# Each alone
-emu port close vault
-refused 6 reachable "$uri"
-emu port open vault
+# Each alone. The first one is tried again for some seconds before it is told, so it runs beside the others, on a volume
+# of its own.
+unreachable()
+{
+	local VOL=$T/vol2 T=$T/unreachable NET="unshare -n" before
+	mkdir "$T"
+	"$BCFS" init --managed-key "store:$T/keys" "$VOL"
+	before=$(descriptors)
+	refused 6 reachable "$uri"
+}
+(trap - EXIT; unreachable) >"$LOG/unreachable" 2>&1 &
+unreachable=$!
 emu identity disable vm >/dev/null
 refused 7 authenticated "$uri"
 emu identity enable vm >/dev/null
@@ -134,7 +143,7 @@ expect 0 "$BCFS" key create --cloud emulator --identity "$ADMIN" v1 mine
 [ "$(emu -r kty key show v1 mine)" = RSA ] || fail "key create made $(emu key show v1 mine)"
 expect 0 "$BCFS" key identity --cloud emulator v1
 grep -q "$(emu -r oid identity show vm)" <<<"$OUT" || fail "key identity: $OUT"
-grep -q 'az role assignment create.*Key Vault Crypto Service Encryption User' <<<"$(tr '\n\\' '  ' <<<"$OUT")" ||
+grep -q 'az role assignment create.*Key Vault Crypto Service Encryption User' <<<"${OUT//$'\n'/ }" ||
 	fail "key identity has no command: $OUT"
 [ "$(descriptors)" = "$before" ] || fail "something has changed the descriptor"
 
@@ -154,3 +163,4 @@ echo x >"$MNT/x"
 vol_remount
 [ "$(cat "$MNT/x")" = x ] || fail "the file is gone"
 vol_umount
+wait "$unreachable" || fail "without a network: $(cat "$LOG/unreachable")"

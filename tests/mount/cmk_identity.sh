@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 120
+# LONG: 300
 #
-# Each kind of identity turns a customer's key on and opens the volume again. An identity that is removed, disabled or
+# Each kind of identity turns a customer's key on and opens the volume again (long: as a mount, each of them). An identity that is removed, disabled or
 # moved to another tenant ends access with that reason shown; given back, access is there again. Secrets are neither in
 # the descriptor nor on the daemon's command line.
 . "$(dirname "$0")/../lib/common.sh"
@@ -20,25 +21,35 @@ vol_mount
 echo "$MARK" >"$MNT/file"
 vol_umount
 
-# opens: the volume does, as a mount, and the vault was asked by IDENTITY
+# opens NAME: the volume does, and nobody but NAME has asked the vault
 opens()
 {
 	local mark
 	mark=$(emu mark)
-	vol_mount
-	[ "$(cat "$MNT/file")" = "$MARK" ] || fail "$1: the file is not there"
-	vol_umount
+	if [ -n "$LONG" ]; then
+		mounts
+	else
+		expect 0 "$BCFS" key verify "$VOL"
+		grep -q 'opens the volume' <<<"$OUT" || fail "$1: $OUT"
+	fi
 	emu log --after "$mark" --op unwrapkey --status 200 | python3 -c '
 import json, sys
 who = {e["identity"] for e in json.load(sys.stdin)}
 sys.exit(who != {sys.argv[1]})' "$1" || fail "the vault was asked by somebody else than $1"
 }
 
-# works NAME SPEC: sets and opens
+mounts()
+{
+	vol_mount
+	[ "$(cat "$MNT/file")" = "$MARK" ] || fail "the file is not there"
+	vol_umount
+}
+
+# works NAME SPEC [OPTIONS]: sets and opens; the identity from before is still needed for the moment of change
 works()
 {
-	expect 0 "$BCFS" key set --cloud emulator --identity "$2" "$(emu_uri)" "$VOL"
-	[ "$(key_field customer.identity)" = "$2" ] || fail "key show has $(key_field customer.identity), not $2"
+	expect 0 "$BCFS" key set --cloud emulator --identity "$2" "${@:3}" "$(emu_uri)" "$VOL"
+	grep -qxF "identity:          $2" <<<"$OUT" || fail "$2 is not shown: $OUT"
 	opens "$1"
 }
 
@@ -54,20 +65,20 @@ works user1 "vm:$user"
 works app1 "secret:$tenant/$app:$T/app1.secret"
 grep -q app1-secret "$VOL"/blobcryptfs.json* && fail "the secret is in the descriptor"
 works app1 "certificate:$tenant/$app:$T/app1.pem"
+mounts
 mkdir -m 700 "$T/creds"
 cp "$T/app1.secret" "$T/creds/app1"
 export CREDENTIALS_DIRECTORY=$T/creds
 works app1 "secret:$tenant/$app:credential:app1"
-unset CREDENTIALS_DIRECTORY
 (umask 077 && emu token service-account system:serviceaccount:default:app1 >"$T/token")
 export AZURE_CLIENT_ID=$app AZURE_TENANT_ID=$tenant AZURE_FEDERATED_TOKEN_FILE=$T/token
 works app1 workload
-unset AZURE_CLIENT_ID AZURE_TENANT_ID AZURE_FEDERATED_TOKEN_FILE
 IDENTITY_ENDPOINT=$(emu -r app_service.IDENTITY_ENDPOINT info)
 IDENTITY_HEADER=$(emu -r app_service.IDENTITY_HEADER info)
 export IDENTITY_ENDPOINT IDENTITY_HEADER
-works vm app-service
-unset IDENTITY_ENDPOINT IDENTITY_HEADER
+works vm app-service --region westeurope # it has no metadata service
+works vm vm
+unset CREDENTIALS_DIRECTORY AZURE_CLIENT_ID AZURE_TENANT_ID AZURE_FEDERATED_TOKEN_FILE IDENTITY_ENDPOINT IDENTITY_HEADER
 works vm arc
 
 # Secrets that others can read are refused, and so is one on the command line.
@@ -75,18 +86,21 @@ cp "$T/app1.secret" "$T/open.secret"
 chmod 644 "$T/open.secret"
 rc=0
 "$BCFS" key set --cloud emulator --identity "secret:$tenant/$app:$T/open.secret" "$(emu_uri)" "$VOL" >"$T/out" 2>&1 || rc=$?
-[ "$rc" != 0 ] && grep -q "open.secret" "$T/out" || fail "a secret open to others: exit code $rc: $(cat "$T/out")"
+[ "$rc" != 0 ] || fail "a secret that is open to others is used"
+grep -q "open.secret" "$T/out" || fail "no word of the secret's mode: $(cat "$T/out")"
 
-# gone WHAT REASON UNDO...: no mount, no key command, with the reason; then it is there again
+# gone WHAT REASON UNDO...: access is, with that reason shown; then it is there again
 gone()
 {
 	local what=$1 reason=$2
 	shift 2
 	expect 8 "$BCFS" key verify "$VOL"
 	grep -qi "$reason" <<<"$OUT" || fail "$what: no reason: $OUT"
-	expect 8 "$BCFS" mount "$VOL" "$MNT"
-	grep -qi "$reason" <<<"$OUT" || fail "$what: the mount tells no reason: $OUT"
-	expect 8 "$BCFS" key off "$VOL"
+	if [ -n "$LONG" ] || [ "$what" = "taken off the machine" ]; then
+		expect 8 "$BCFS" mount "$VOL" "$MNT"
+		grep -qi "$reason" <<<"$OUT" || fail "$what: the mount tells no reason: $OUT"
+		expect 8 "$BCFS" key off "$VOL"
+	fi
 	emu "$@" >/dev/null
 	opens "$who"
 }

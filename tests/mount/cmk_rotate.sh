@@ -49,8 +49,8 @@ for i in range(n):
         f.write(f"{i}\n")
 PY
 vol_umount
-before=$(data)
 find "$VOL" "$KEYS" -exec touch -c -d yesterday {} +
+before=$(data)
 rotate "$VOL"
 [ "$(changed "$VOL")" = "$empty" ] || fail "a rotation of $files files writes: $(changed "$VOL" | head -n 5)"
 
@@ -66,5 +66,4 @@ one_envelope managed
 vol_remount
 [ "$(find "$MNT" -type f | wc -l)" = "$files" ] || fail "there are $(find "$MNT" -type f | wc -l) files"
 vol_umount
-find "$VOL" -type f ! -name 'blobcryptfs.*' -exec touch -c -d yesterday {} + # "data" looks at times too
-find "$VOL" -type f ! -name 'blobcryptfs.*' -newer "$T/stamp" | grep -q . && fail "a rotation has touched data"
+[ "$(data)" = "$before" ] || fail "a rotation has touched data"
