@@ -94,7 +94,7 @@ refused 19 "validity,round trip" "$(emu_uri v1 over)"
 emu key create v1 sign --ops sign,verify >/dev/null
 refused 19 "operations,round trip" "$(emu_uri v1 sign)"
 emu key create v1 ec --kty EC >/dev/null
-refused 19 "operations,kind" "$(emu_uri v1 ec)"
+refused 19 kind "$(emu_uri v1 ec)"
 emu fault add v1 unwrapkey wrong-value >/dev/null
 refused 19 "round trip" "$uri"
 emu fault clear

@@ -89,6 +89,7 @@ life()
 	expect 8 "$BCFS" key set --cloud emulator "$(emu_uri v2 k1)" "$AT"
 	emu key enable v1 k1 >/dev/null
 	if [ "$AT" = "$MNT" ]; then
+		until_true 60 "$BCFS" key verify "$MNT" || fail "the vault's yes is not heard" # and the prober follows at once
 		until_true 60 cmp -s "$T/plain/$SAMPLE" "$MNT/tree/$SAMPLE" || fail "the mount does not open again"
 	fi
 	step "a refused off" customer "$(emu -r kid key show v1 k1)"
