@@ -4,23 +4,21 @@
 
 #include "fs/log.h"
 #include "keyprov/sealed_json.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ROOT_LOG_DIR "/var/log/blobcryptfs"
 #define RECENT_SLOTS 64u /* pairs of (event, inode) whose repeats are held back; a collision lets one more through */
-#define HEX_BYTES    (2 * ID_BYTES + 1)
+#define QUEUE_SLOTS  256u
+#define SYNC_SECONDS 1 /* after the last line */
 
 struct recent {
 	const char *event;
@@ -29,29 +27,24 @@ struct recent {
 	unsigned long held_back;
 };
 
+struct queued {
+	const char *event, *detail;
+	uint64_t ino, sector;
+	unsigned long held_back;
+};
+
 static struct {
-	pthread_mutex_t lock; /* protects all of it */
-	int fd;		      /* -1: none */
-	char volume[HEX_BYTES];
+	struct auditlog *log; /* NULL: none; set while there is one thread */
+	atomic_bool failing;  /* and told */
+	pthread_t thread;
+	pthread_mutex_t lock; /* protects all of the following */
+	pthread_cond_t more;
+	bool running, stop;
+	struct queued queue[QUEUE_SLOTS];
+	unsigned first, n_queued;
+	unsigned long dropped;
 	struct recent recent[RECENT_SLOTS];
-} audit = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
-
-/* Makes dir and its parents, 0700; those that are there stay as they are. */
-static bool make_directories(char *dir)
-{
-	for (char *p = dir + 1;; p++) {
-		char c = *p;
-
-		if (c != '/' && c != '\0')
-			continue;
-		*p = '\0';
-		if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-			return false;
-		*p = c;
-		if (c == '\0')
-			return true;
-	}
-}
+} audit = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
 
 static bool log_directory(char *dir, size_t size)
 {
@@ -70,35 +63,35 @@ static bool log_directory(char *dir, size_t size)
 	return n > 0 && (size_t)n < size;
 }
 
-void audit_open(const uint8_t volume_id[static ID_BYTES])
+bool audit_place(const char *dir, char out[static PATH_MAX])
 {
-	char dir[PATH_MAX], name[HEX_BYTES + 4];
-	int dirfd, fd = -1;
-
-	pthread_mutex_lock(&audit.lock);
-	for (size_t i = 0; i < ID_BYTES; i++)
-		snprintf(audit.volume + 2 * i, 3, "%02x", volume_id[i]);
-	snprintf(name, sizeof(name), "%s.log", audit.volume);
-	if (log_directory(dir, sizeof(dir)) && make_directories(dir)) {
-		dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dirfd >= 0) {
-			fd = openat(dirfd, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-			close(dirfd);
-		}
-	}
-	if (audit.fd >= 0)
-		close(audit.fd);
-	audit.fd = fd;
-	pthread_mutex_unlock(&audit.lock);
+	if (dir && strlen(dir) >= PATH_MAX)
+		return false;
+	if (dir)
+		memcpy(out, dir, strlen(dir) + 1);
+	return dir || log_directory(out, PATH_MAX);
 }
 
-void audit_close(void)
+void audit_open(const struct fips *f, const uint8_t volume_id[static ID_BYTES], const char *dir)
 {
-	pthread_mutex_lock(&audit.lock);
-	if (audit.fd >= 0)
-		close(audit.fd);
-	audit.fd = -1;
-	pthread_mutex_unlock(&audit.lock);
+	struct auditlog_config cfg = {0};
+	struct err_why why = {0};
+	char place[PATH_MAX];
+
+	memcpy(cfg.volume, volume_id, ID_BYTES);
+	cfg.dir = place;
+	if (!audit_place(dir, place))
+		log_line(LOG_WARN, "event=no_audit_log why=\"neither XDG_STATE_HOME nor HOME is set\"");
+	else if (auditlog_open(f, &cfg, &audit.log, &why) != ERR_OK)
+		log_line(LOG_WARN, "event=no_audit_log why=\"%s\"", why.text);
+}
+
+void audit_keyed(struct volkeys *vk)
+{
+	enum err e = audit.log ? auditlog_key(audit.log, vk) : ERR_OK;
+
+	if (e != ERR_OK)
+		log_line(LOG_WARN, "event=audit_not_sealed why=\"%s\"", err_text(e));
 }
 
 /* May this one pass?  Then held_back says how many like it did not. */
@@ -125,61 +118,188 @@ static bool passes(const char *event, uint64_t ino, unsigned long *held_back)
 	return true;
 }
 
-static void write_line(const char *event, const char *detail, uint64_t ino, uint64_t sector, unsigned long held_back)
+static void append(const json_t *o, bool sync)
 {
-	struct timespec now;
-	struct tm tm;
-	char when[64];
-	size_t n;
-	json_t *o;
-	char *text;
-	enum err e;
+	struct err_why why = {0};
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	n = strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(when + n, sizeof(when) - n, ".%03ldZ", now.tv_nsec / 1000000);
-	o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "time", when, "volume", audit.volume, "event", event, "detail",
-		detail, "pid", (json_int_t)getpid(), "uid", (json_int_t)geteuid());
-	if (!o)
+	if (!audit.log || !o || auditlog_append(audit.log, o, sync, &why) == ERR_OK)
 		return;
-	if (ino)
-		json_object_set_new(o, "ino", json_integer((json_int_t)ino));
-	if (sector != UINT64_MAX)
-		json_object_set_new(o, "sector", json_integer((json_int_t)sector));
-	if (held_back)
-		json_object_set_new(o, "held_back", json_integer((json_int_t)held_back));
-	e = sealed_json_text(o, JSON_COMPACT, &text, &n);
+	if (!atomic_exchange(&audit.failing, true)) /* once; a full disk would say it for each line */
+		log_line(LOG_WARN, "event=audit_write_failed why=\"%s\"", why.text);
+}
+
+static json_t *event_json(const char *event, const char *detail)
+{
+	return json_pack("{s:s, s:s, s:I, s:I}", "event", event, "detail", detail, "pid", (json_int_t)getpid(), "uid",
+		(json_int_t)geteuid());
+}
+
+static void add_number(json_t *o, const char *name, uint64_t n)
+{
+	if (o && json_object_set_new(o, name, json_integer((json_int_t)n)) != 0)
+		log_line(LOG_WARN, "event=audit_memory");
+}
+
+static void append_entry(const struct queued *q)
+{
+	json_t *o = event_json(q->event, q->detail);
+
+	if (q->ino)
+		add_number(o, "ino", q->ino);
+	if (q->sector != UINT64_MAX)
+		add_number(o, "sector", q->sector);
+	if (q->held_back)
+		add_number(o, "held_back", q->held_back);
+	append(o, false);
 	json_decref(o);
-	if (e != ERR_OK)
-		return;
-	text[n] = '\n'; /* there is room for it; one write makes one line, also with other writers */
-	if (write(audit.fd, text, n + 1) < 0)
-		log_line(LOG_WARN, "event=audit_write_failed err=\"%s\"", strerror(errno));
-	free(text);
+}
+
+static void append_dropped(unsigned long n)
+{
+	json_t *o = event_json("events_left_out", "more happened than could be written");
+
+	add_number(o, "count", n);
+	append(o, false);
+	json_decref(o);
+}
+
+/* ---- the thread ---- */
+
+static void *writer_thread(void *arg)
+{
+	bool unsynced = false;
+
+	(void)arg;
+	pthread_mutex_lock(&audit.lock);
+	for (;;) {
+		struct timespec until;
+		struct queued q = {0};
+		unsigned long dropped;
+		int rc = 0;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += SYNC_SECONDS;
+		while (audit.n_queued == 0 && !audit.stop && rc == 0)
+			rc = unsynced ? pthread_cond_timedwait(&audit.more, &audit.lock, &until)
+				      : pthread_cond_wait(&audit.more, &audit.lock);
+		if (audit.n_queued == 0 && audit.stop)
+			break;
+		if (audit.n_queued > 0) {
+			q = audit.queue[audit.first];
+			audit.first = (audit.first + 1) % QUEUE_SLOTS;
+			audit.n_queued--;
+		}
+		dropped = audit.dropped;
+		audit.dropped = 0;
+		pthread_mutex_unlock(&audit.lock);
+		if (q.event)
+			append_entry(&q);
+		if (dropped)
+			append_dropped(dropped);
+		if (!q.event && auditlog_sync(audit.log, NULL) != ERR_OK)
+			log_line(LOG_WARN, "event=audit_not_synced");
+		unsynced = q.event != NULL;
+		pthread_mutex_lock(&audit.lock);
+	}
+	pthread_mutex_unlock(&audit.lock);
+	return NULL;
+}
+
+void audit_start(void)
+{
+	pthread_mutex_lock(&audit.lock);
+	audit.stop = false;
+	audit.running = audit.log && pthread_create(&audit.thread, NULL, writer_thread, NULL) == 0;
+	pthread_mutex_unlock(&audit.lock);
+}
+
+void audit_close(void)
+{
+	bool running;
+
+	pthread_mutex_lock(&audit.lock);
+	running = audit.running;
+	audit.running = false;
+	audit.stop = true;
+	pthread_cond_signal(&audit.more);
+	pthread_mutex_unlock(&audit.lock);
+	if (running)
+		pthread_join(audit.thread, NULL);
+	auditlog_close(audit.log);
+	audit.log = NULL;
+}
+
+/* ---- events ---- */
+
+static void tell(const char *event, const char *detail, const char *where)
+{
+	static const char *const routine[] = {"mount", "unmount", "key_rotated", "unwrap", "unlock", "recovered"};
+	enum log_level level = LOG_WARN;
+
+	for (size_t i = 0; i < sizeof(routine) / sizeof(routine[0]); i++)
+		if (strcmp(event, routine[i]) == 0)
+			level = LOG_INFO_;
+	log_line(level, "event=%s%s detail=\"%s\"", event, where, detail);
 }
 
 void audit_event(const char *event, const char *detail, uint64_t ino, uint64_t sector)
 {
-	static const char *const routine[] = {"mount", "unmount", "key_rotated"};
-	enum log_level level = LOG_WARN;
-	unsigned long held_back;
+	struct queued q = {.event = event, .detail = detail, .ino = ino, .sector = sector};
 	char where[80] = "";
+	bool direct = false;
 
 	pthread_mutex_lock(&audit.lock);
-	if (!passes(event, ino, &held_back)) {
+	if (!passes(event, ino, &q.held_back)) {
 		pthread_mutex_unlock(&audit.lock);
 		return;
 	}
-	if (audit.fd >= 0)
-		write_line(event, detail, ino, sector, held_back);
+	if (!audit.running) {
+		direct = true;
+	} else if (audit.n_queued < QUEUE_SLOTS) {
+		audit.queue[(audit.first + audit.n_queued++) % QUEUE_SLOTS] = q;
+		pthread_cond_signal(&audit.more);
+	} else {
+		audit.dropped++;
+	}
 	pthread_mutex_unlock(&audit.lock);
-	for (size_t i = 0; i < sizeof(routine) / sizeof(routine[0]); i++)
-		if (strcmp(event, routine[i]) == 0)
-			level = LOG_INFO_;
+	if (direct)
+		append_entry(&q);
 	if (sector != UINT64_MAX)
 		snprintf(where, sizeof(where), " ino=%" PRIu64 " sector=%" PRIu64, ino, sector);
 	else if (ino)
 		snprintf(where, sizeof(where), " ino=%" PRIu64, ino);
-	log_line(level, "event=%s%s detail=\"%s\"", event, where, detail);
+	tell(event, detail, where);
+}
+
+static void add_text(json_t *o, const char *name, const char *text)
+{
+	if (o && text[0] && json_object_set_new(o, name, json_string(text)) != 0)
+		log_line(LOG_WARN, "event=audit_memory");
+}
+
+void audit_key_event(const char *event, const char *detail, const struct keyprov_detail *d)
+{
+	json_t *o = event_json(event, detail);
+
+	if (d) {
+		add_text(o, "reason", d->reason);
+		if (d->http_status)
+			add_number(o, "http_status", (uint64_t)d->http_status);
+		add_text(o, "kid", d->kid);
+		add_text(o, "tenant", d->tenant);
+		add_text(o, "oid", d->oid);
+		add_text(o, "appid", d->appid);
+		add_text(o, "request_id", d->request_id);
+		add_text(o, "client_request_id", d->client_request_id);
+	}
+	append(o, true);
+	json_decref(o);
+	tell(event, detail, "");
+}
+
+enum err audit_verify_open(struct volkeys *vk, struct auditlog_verdict *out, struct err_why *why)
+{
+	if (!audit.log)
+		return err_set(why, ERR_NOT_FOUND, 0, "This daemon has no audit log; its messages tell why.");
+	return auditlog_verify_own(audit.log, vk, out, why);
 }

@@ -33,6 +33,8 @@ enum exit_code {
 	EXIT_NOT_MOUNTED = 17,
 	EXIT_BUSY = 18,	     /* still in use */
 	EXIT_KEY_UNFIT = 19, /* key set: the vault or the key does not pass a check */
+	EXIT_NOT_SEALED = 20, /* audit verify: chained, but the seals can't be checked without the keys */
+	EXIT_NO_AUDIT_LOG = 21,
 };
 
 struct cli {
@@ -47,7 +49,7 @@ struct command {
 };
 
 extern const struct command command_init, command_mount, command_umount, command_status, command_speed, command_key,
-	command_lock, command_unlock, command_metrics, command_revocation_report;
+	command_lock, command_unlock, command_metrics, command_revocation_report, command_audit;
 
 /* For each getopt_long table: what every command understands. */
 enum { CLI_FIPS_DIR = 0x1000, CLI_NON_FIPS, CLI_HELP, CLI_FIRST_FREE };

@@ -10,6 +10,7 @@ struct key_options {
 	bool as_json, dry_run, managed, allow_other_region, allow_expired;
 	const char *managed_key, *new_managed_key; /* SPECs; NULL: where the descriptor says */
 	const char *cloud, *region, *api_version, *type;
+	const char *audit_dir;	   /* NULL: the usual place */
 	const char *identity_spec; /* as given; NULL: the default */
 	json_t *identity;	   /* azid_conf of it, owned by run(); NULL if none was given */
 	bool is_cli;		   /* it is the Azure CLI's: asked for now, by a person */
@@ -23,6 +24,9 @@ struct key_options {
  * answer's own code is in it (keyops.h). */
 int key_ask(struct cli *c, const char *dir, const char *request, const json_t *args, const struct key_options *o,
 	json_t **answer, struct err_why *why);
+/* The volume at its directory or mount point, as its descriptor says. */
+struct volume;
+int key_open(const char *dir, struct volume **v, struct err_why *why);
 /* The report of the volume's key: from the daemon, or as the descriptor says. */
 int key_look(const char *dir, json_t **key, struct err_why *why);
 /* The "provider" object of its customer's key, as the descriptor says, or NULL if none is on; new reference. */

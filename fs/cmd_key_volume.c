@@ -125,7 +125,7 @@ static int work_here(struct cli *c, struct volume *v, const char *request, const
 	if (code == EXIT_OK) {
 		const struct keyops k = {.v = v, .fips = fips, .now = now, .next = next};
 
-		audit_open(v->id);
+		audit_open(fips, v->id, o->audit_dir);
 		*answer = keyops_run(&k, request, args);
 		audit_close();
 		if (!*answer)
@@ -187,6 +187,15 @@ int key_ask(struct cli *c, const char *dir, const char *request, const json_t *a
 }
 
 /* ---- looking only ---- */
+
+int key_open(const char *dir, struct volume **v, struct err_why *why)
+{
+	struct mount_info at = {0};
+	int code = open_volume(find_mount(dir, &at) ? at.source : dir, v, why);
+
+	mount_info_clear(&at);
+	return code;
+}
 
 static json_t *key_of_status(json_t *status)
 {

@@ -101,9 +101,23 @@ static const char *cause_of(const struct keyops *k)
 	return k->cause ? k->cause : "on request";
 }
 
+/* What has happened to a volume that is not mounted is sealed too: its keys are at hand once more. */
+static void seal_audit(const struct keyops *k)
+{
+	struct volkeys *vk = NULL;
+
+	if (k->mounted || volume_unlock(k->v, k->fips, k->now, &vk, NULL) != ERR_OK)
+		return;
+	audit_keyed(vk);
+	volkeys_free(vk);
+}
+
 static json_t *changed(const struct keyops *k, json_t *o, const char *event)
 {
-	audit_event(event, cause_of(k), 0, UINT64_MAX);
+	const struct keyprov_detail said = *volume_detail(k->v);
+
+	seal_audit(k);
+	audit_key_event(event, cause_of(k), &said);
 	json_object_set_new(o, "changed", json_true());
 	json_object_set_new(o, "key", report_key(k->v));
 	return o;
@@ -492,11 +506,17 @@ static json_t *run_identity(const struct keyops *k, const json_t *args)
 	return keyops_identity(k);
 }
 
+static json_t *run_audit(const struct keyops *k, const json_t *args)
+{
+	(void)args;
+	return keyops_audit_here(k);
+}
+
 static const struct {
 	const char *name;
 	json_t *(*run)(const struct keyops *k, const json_t *args);
 } requests[] = {{"key_set", run_set}, {"key_rotate", run_rotate}, {"key_off", run_off}, {"key_verify", run_verify},
-	{"key_identity", run_identity}};
+	{"key_identity", run_identity}, {"audit_verify", run_audit}};
 #define N_REQUESTS (sizeof(requests) / sizeof(requests[0]))
 
 static size_t find_request(const char *name)

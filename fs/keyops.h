@@ -49,6 +49,11 @@ json_t *keyops_off(const struct keyops *k, bool dry_run);
 json_t *keyops_verify(const struct keyops *k);
 json_t *keyops_identity(const struct keyops *k);
 
+/* "audit_verify": {"code", "sound", "seals_checked", "lines", "unsealed_end", "torn_end", "first_seq", "last_seq",
+ * "file", "line", "what"} for the log that is open.  vk NULL: without seals.  _here: opens the volume for it. */
+json_t *keyops_audit(struct volkeys *vk);
+json_t *keyops_audit_here(const struct keyops *k);
+
 /* An answer that says no more than this. */
 json_t *keyops_refuse(int code, const char *sentence);
 

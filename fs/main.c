@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
 	&command_unlock,
 	&command_metrics,
 	&command_revocation_report,
+	&command_audit,
 };
 
 static const struct command *find(const char *name)

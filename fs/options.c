@@ -59,6 +59,7 @@ static const struct known known[] = {
 	{"reset_state", K_TRUE, AT(reset_state), 0},
 	{"nonempty", K_TRUE, AT(nonempty), 0},
 	{"wait_key", K_TRUE, AT(wait_key), 0},
+	{"audit_dir", K_STRING, AT(audit_dir), 0},
 	{"on_state_change", K_STRING, AT(on_state_change), 0},
 	{"io_uring", K_URING, 0, URING_ON},
 	{"no_io_uring", K_URING, 0, URING_OFF},
@@ -151,6 +152,7 @@ void options_clear(struct mount_options *o)
 	free(o->managed_key);
 	free(o->fips_dir);
 	free(o->on_state_change);
+	free(o->audit_dir);
 	free(o->fsname);
 	free(o->subtype);
 	free(o->context);

@@ -19,6 +19,7 @@ struct mount_options {
 	char *managed_key; /* SPEC for managed_conf(); NULL: as the descriptor says */
 	char *fips_dir;
 	bool allow_non_fips, direct_io, reset_state, nonempty;
+	char *audit_dir;       /* where the audit log lies; NULL: the usual place */
 	bool wait_key;	       /* come up locked while the customer's key can't be had */
 	char *on_state_change; /* program; NULL: none */
 	enum uring_choice uring;

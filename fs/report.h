@@ -27,6 +27,9 @@ json_t *report_mount(struct mounted *m);
 json_t *report_metrics(struct mounted *m);
 json_t *report_revocation(struct mounted *m);
 
+/* A text that may be anybody's, without what would move the terminal's cursor; a value. */
+void report_print_text(const char *s, FILE *out);
+void report_print_value(const json_t *v, FILE *out);
 /* Aligned "name: value" lines. */
 void report_print(const json_t *report, FILE *out);
 void report_print_revocation(const json_t *report, FILE *out);

@@ -113,17 +113,17 @@ static const json_t *at_path(const json_t *o, const char *path)
 }
 
 /* Text from a descriptor must not move the terminal's cursor. */
-static void print_text(const char *s, FILE *out)
+void report_print_text(const char *s, FILE *out)
 {
 	for (; *s; s++)
 		fputc((unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s, out);
 }
 
-static void print_value(const json_t *v, FILE *out)
+void report_print_value(const json_t *v, FILE *out)
 {
 	switch (json_typeof(v)) {
 	case JSON_STRING:
-		print_text(json_string_value(v), out);
+		report_print_text(json_string_value(v), out);
 		break;
 	case JSON_INTEGER:
 		fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
@@ -159,7 +159,7 @@ static void print_value(const json_t *v, FILE *out)
 static void print_line(const char *label, const json_t *v, FILE *out)
 {
 	fprintf(out, "%s:%*s", label, (int)(18 - strlen(label)), "");
-	print_value(v, out);
+	report_print_value(v, out);
 	fputc('\n', out);
 }
 

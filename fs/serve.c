@@ -80,7 +80,7 @@ static int unlock_volume(struct mounted *m, struct err_why *why)
 
 		e = volume_rekey(m->volume, m->fips, m->key_override, NULL, &failed);
 		if (e == ERR_OK)
-			audit_event("key_rotated", "by age, at mount", 0, UINT64_MAX);
+			audit_key_event("key_rotated", "by age, at mount", NULL);
 		else
 			cli_say("The managed key is due for rotation, which failed (%s); going on with the old one.",
 				failed.text[0] ? failed.text : err_text(e));
@@ -93,12 +93,12 @@ int serve_begin(struct mounted *m, struct err_why *why)
 	struct session *session = NULL;
 	enum err e;
 
+	audit_keyed(m->vk);
 	if (m->cfg->opt->reset_state && !m->read_only) {
 		e = session_reset(m->volume, m->vk, why);
 		if (e != ERR_OK)
 			return cli_exit_code(e, why);
-		audit_event(
-			"state_reset", "session state made anew on the user's word (-o reset_state)", 0, UINT64_MAX);
+		audit_key_event("state_reset", "session state made anew on the user's word (-o reset_state)", NULL);
 	}
 	e = session_begin(m->volume, m->vk, m->read_only, &session, why);
 	if (e != ERR_OK)
@@ -124,12 +124,12 @@ static int open_volume(struct mounted *m, struct err_why *why)
 	e = lock_volume(m, why);
 	if (e != ERR_OK)
 		return cli_exit_code(e, why);
-	audit_open(m->volume->id);
+	audit_open(m->fips, m->volume->id, m->cfg->opt->audit_dir);
 	code = unlock_volume(m, why);
 	if (code != EXIT_OK) {
 		if (volume_has_customer(m->volume))
-			audit_event(
-				"mount_refused", code == EXIT_KEY_REVOKED ? "revoked" : "unavailable", 0, UINT64_MAX);
+			audit_key_event("mount_refused", code == EXIT_KEY_REVOKED ? "revoked" : "unavailable",
+				volume_detail(m->volume));
 		return code;
 	}
 	return m->unwrapped ? serve_begin(m, why) : EXIT_OK;
@@ -296,14 +296,15 @@ int serve(const struct serve_config *cfg, struct err_why *why)
 		code = open_volume(m, why);
 	if (code == EXIT_OK) {
 		prepare_process();
+		audit_start();
 		code = mount_and_loop(m, why);
 	}
 	session_free(m->session);
 	volkeys_free(m->vk);
 	volume_close(m->volume);
 	json_decref(m->key_override);
-	fips_close(m->fips);
 	audit_close();
+	fips_close(m->fips);
 	json_decref(m->shown);
 	pthread_mutex_destroy(&m->shown_lock);
 	sem_destroy(&m->ready);

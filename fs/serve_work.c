@@ -149,6 +149,13 @@ static json_t *key_request(struct mounted *m, const char *name, const json_t *ar
 	return answer;
 }
 
+static json_t *verify_audit(struct mounted *m)
+{
+	enum gate_reason reason;
+
+	return keyops_audit(warden_is_open(m->warden, &reason) ? m->vk : NULL);
+}
+
 json_t *serve_work(void *arg, const char *name, const json_t *args)
 {
 	struct mounted *m = arg;
@@ -158,6 +165,8 @@ json_t *serve_work(void *arg, const char *name, const json_t *args)
 		reopen(m);
 	else if (strcmp(name, "unlock") == 0)
 		answer = unlock(m);
+	else if (strcmp(name, "audit_verify") == 0)
+		answer = verify_audit(m);
 	else
 		answer = key_request(m, name, args);
 	serve_show(m);

@@ -18,7 +18,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define UNDRAINED_TOLD 64u /* by inode, in the audit log */
+#define UNDRAINED_TOLD	     64u   /* by inode, in the audit log */
+#define UNWRAPS_TOLD_SECONDS 3600u /* one line in the audit log for so long */
 
 static void wake(struct warden *w)
 {
@@ -77,7 +78,7 @@ static void announce(struct warden *w, const char *event, const char *state, enu
 
 	if (f)
 		cause_of(w, reason, f);
-	audit_event(event, because, 0, UINT64_MAX);
+	audit_key_event(event, because, f ? &f->detail : NULL);
 	log_line(strcmp(state, "OPEN") == 0 ? LOG_INFO_ : LOG_WARN,
 		"event=gate state=%s reason=%s answer=\"%s\" request_id=%s client_request_id=%s why=\"%s\"", state,
 		because, f ? f->detail.reason : "", f ? f->detail.request_id : "", f ? f->detail.client_request_id : "",
@@ -318,9 +319,39 @@ static void heard_denied(struct warden *w, const struct probe_news *n)
 		w->confirmed = w->last_denied;
 }
 
+/* The first success, then one line an hour for all of them.  With the lock held; 0: nothing to be told. */
+static unsigned long unwraps_to_tell(struct warden *w)
+{
+	uint64_t now = boottime_ns();
+	unsigned long n = ++w->unwraps;
+
+	if (w->unwraps_told && now - w->unwraps_told < UNWRAPS_TOLD_SECONDS * LEASE_SECOND)
+		return 0;
+	w->unwraps_told = now;
+	w->unwraps = 0;
+	return n;
+}
+
+static void audit_heard(const struct probe_news *n, unsigned long unwraps)
+{
+	char detail[80];
+
+	snprintf(detail, sizeof(detail), "%lu since the line before this one", unwraps);
+	if (n->result == PROBE_DENIED)
+		audit_key_event("denied", n->verdict == LEASE_REVOKED ? "confirmed" : "to be confirmed", n->detail);
+	else if (unwraps)
+		audit_key_event("unwrap", detail, n->detail);
+}
+
 void warden_heard(struct warden *w, const struct probe_news *n)
 {
+	unsigned long unwraps = 0;
+	bool first_denial;
+
 	pthread_mutex_lock(&w->lock);
+	if (n->result == PROBE_OK)
+		unwraps = unwraps_to_tell(w);
+	first_denial = n->result == PROBE_DENIED && !w->revoked;
 	if (n->result == PROBE_OK)
 		note(&w->last_ok, n->detail, "", n->shared);
 	else if (n->result == PROBE_DENIED)
@@ -355,6 +386,8 @@ void warden_heard(struct warden *w, const struct probe_news *n)
 	if (n->result != PROBE_OK)
 		log_answer(n->result == PROBE_DENIED, n->detail, n->why, n->shared);
 	wake(w);
+	if (n->result == PROBE_OK || first_denial)
+		audit_heard(n, unwraps);
 }
 
 bool warden_lock(struct warden *w, const struct control_request *r)
