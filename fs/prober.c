@@ -16,10 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SHARED_WAIT_MS 50    /* while another mount probes */
-#define SHARED_TURNS   800   /* 40 s: longer than any probe takes */
-#define PROBE_MS       10000 /* for each call of one */
+#define SHARED_WAIT_MS 50  /* while another mount probes */
+#define SHARED_TURNS   800 /* 40 s: longer than any probe takes */
 #define SUSPEND_NS     LEASE_SECOND
+#define QUIET_SECONDS  2
 
 /* of one call to the keeper */
 #define CALL_SECONDS_MIN    2u
@@ -45,6 +45,9 @@ struct prober {
 	bool change, now, stop, locked, paused, on;
 	uint64_t next;
 	struct keyprov *calling; /* a call is under way: what prober_stop aborts */
+	bool drop;		 /* the keeper is to be closed, since the volume is being locked */
+	bool cut;		 /* the probe under way was cut short for that: its answer counts for nothing */
+	pthread_cond_t quiet;	 /* drop has become false */
 	unsigned long probes, shared;
 };
 
@@ -187,14 +190,12 @@ static void probe(struct prober *p, bool fresh, struct share_record *r)
 	r->began = boottime_ns();
 	e = open_provider(p, &why);
 	pthread_mutex_lock(&p->lock);
-	stop = p->stop;
-	p->calling = p->keeper.provider;
+	p->cut = p->drop;
+	stop = p->stop || p->drop;
+	p->calling = stop ? NULL : p->keeper.provider;
 	p->probes++;
 	pthread_mutex_unlock(&p->lock);
 	if (e == ERR_OK && !stop) {
-		/* One try a call: the rhythm is ours, and a denial must not wait behind patience with something else.
-		 */
-		vault_set_limits(p->keeper.provider, 1, PROBE_MS);
 		e = volume_keeper_probe(&p->keeper, fresh, &why);
 		r->detail = p->keeper.detail;
 	}
@@ -211,7 +212,7 @@ static bool stopping(struct prober *p)
 	bool stop;
 
 	pthread_mutex_lock(&p->lock);
-	stop = p->stop || p->change;
+	stop = p->stop || p->change || p->cut;
 	pthread_mutex_unlock(&p->lock);
 	return stop;
 }
@@ -233,7 +234,7 @@ static enum lease_verdict tell(struct prober *p, const struct share_record *r, b
 	struct probe_news news = {.result = r->result, .began = r->began, .shared = shared};
 
 	pthread_mutex_lock(&p->lock);
-	if (p->stop || p->change) { /* of a key that is not ours any more, or cut short */
+	if (p->stop || p->change || p->cut) { /* of a key that is not ours any more, or cut short */
 		pthread_mutex_unlock(&p->lock);
 		return LEASE_GOOD;
 	}
@@ -351,6 +352,15 @@ static bool due(struct prober *p, bool news, bool *own, bool *fresh)
 	return now || suspended || news || boottime_ns() >= p->next;
 }
 
+/* Token and connections go with the provider; it is opened again for the next probe. */
+static void close_provider(struct prober *p)
+{
+	if (!p->conf)
+		return;
+	keyprov_close(p->keeper.provider);
+	p->keeper.provider = NULL;
+}
+
 static void finish_round(struct prober *p)
 {
 	bool locked;
@@ -359,10 +369,17 @@ static void finish_round(struct prober *p)
 	locked = p->locked;
 	p->next = boottime_ns() + lease_pause(&p->lease, locked, randombytes_random());
 	pthread_mutex_unlock(&p->lock);
-	if (locked && p->conf) {
-		keyprov_close(p->keeper.provider);
-		p->keeper.provider = NULL;
-	}
+	if (locked)
+		close_provider(p);
+}
+
+static void finish_drop(struct prober *p)
+{
+	close_provider(p);
+	pthread_mutex_lock(&p->lock);
+	p->drop = p->cut = false;
+	pthread_cond_broadcast(&p->quiet);
+	pthread_mutex_unlock(&p->lock);
 }
 
 static void *prober_thread(void *arg)
@@ -372,17 +389,20 @@ static void *prober_thread(void *arg)
 	watch_clock(p);
 	p->slept = slept_ns();
 	for (;;) {
-		bool news = p->share && record_changed(p), go, own, fresh, stop, change;
+		bool news = p->share && record_changed(p), go, own, fresh, stop, change, drop;
 
 		pthread_mutex_lock(&p->lock);
 		stop = p->stop;
 		change = p->change;
-		go = !change && due(p, news, &own, &fresh);
+		drop = p->drop;
+		go = !change && !drop && due(p, news, &own, &fresh);
 		set_timer(p, p->on && !p->paused ? p->next : 0);
 		pthread_mutex_unlock(&p->lock);
 		if (stop)
 			return NULL;
-		if (change) {
+		if (drop) {
+			finish_drop(p);
+		} else if (change) {
 			take_change(p);
 		} else if (go) {
 			round_of_probes(p, own, fresh);
@@ -450,8 +470,29 @@ void prober_stumbled(struct prober *p)
 void prober_set_locked(struct prober *p, bool locked)
 {
 	pthread_mutex_lock(&p->lock);
+	p->drop |= locked;
+	if (locked && p->calling) {
+		p->cut = true;
+		keyprov_abort(p->calling);
+	}
 	p->locked = locked;
 	pthread_mutex_unlock(&p->lock);
+	wake(p);
+}
+
+bool prober_quiet(struct prober *p)
+{
+	struct timespec until;
+	bool quiet;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += QUIET_SECONDS;
+	pthread_mutex_lock(&p->lock);
+	while (p->drop && !p->stop && pthread_cond_clockwait(&p->quiet, &p->lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	quiet = !p->drop || p->stop;
+	pthread_mutex_unlock(&p->lock);
+	return quiet;
 }
 
 void prober_pause(struct prober *p, bool paused)
@@ -493,6 +534,7 @@ void prober_free(struct prober *p)
 		close(p->timer_fd);
 	if (p->clock_fd >= 0)
 		close(p->clock_fd);
+	pthread_cond_destroy(&p->quiet);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -505,6 +547,7 @@ enum err prober_start(const struct prober_config *cfg, struct prober **out, stru
 		return err_set(why, ERR_NOMEM, ENOMEM, "There is not enough memory for the prober.");
 	p->cfg = *cfg;
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->quiet, NULL);
 	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	p->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -523,6 +566,7 @@ void prober_stop(struct prober *p)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
+	pthread_cond_broadcast(&p->quiet);
 	keyprov_abort(p->calling);
 	pthread_mutex_unlock(&p->lock);
 	wake(p);

@@ -47,8 +47,11 @@ void prober_now(struct prober *p);
 uint64_t prober_confirmed(struct prober *p, uint64_t began);
 /* The volume could not be opened although the keeper said yes. */
 void prober_stumbled(struct prober *p);
-/* Is the volume locked?  Then probes follow each other quickly at first, and leave no connection and no token. */
+/* Is the volume locked?  Then probes follow each other quickly at first, and leave no connection and no token.  What is
+ * there is dropped, a probe under way cut short. */
 void prober_set_locked(struct prober *p, bool locked);
+/* Waits until that is done; false if it was not within two seconds. */
+bool prober_quiet(struct prober *p);
 /* Paused: a volume locked by hand needs none. */
 void prober_pause(struct prober *p, bool paused);
 

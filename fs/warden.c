@@ -133,6 +133,8 @@ static void lock_now(struct warden *w, enum gate_reason reason)
 	prober_set_locked(w->m->prober, true);
 	prober_pause(w->m->prober, reason == GATE_MANUAL);
 	gate_lock(w->m->fs, reason, &report);
+	if (!prober_quiet(w->m->prober))
+		log_line(LOG_WARN, "event=lock_incomplete note=\"the probe under way does not end\"");
 	pthread_mutex_lock(&w->lock);
 	w->told_grace = false;
 	if (!was_locked) {
