@@ -6,6 +6,7 @@
  * else.  The table is in PROVIDERS.md section 9.  Unknown answers of a reachable vault are "no".
  */
 #include "keyprov/akv.h"
+#include "keyprov/answer_json.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -80,11 +81,16 @@ static bool has_words(const char *text, const char *words)
 
 void akv_answer_parse(const char *body, size_t len, struct akv_answer *a)
 {
-	json_t *j = len > 0 ? json_loadb(body, len, 0, NULL) : NULL;
-	const json_t *error = json_object_get(j, "error"), *inner = inner_of(error);
-	const char *message = json_string_value(json_object_get(error, "message"));
+	json_t *j = NULL;
+	const json_t *error, *inner;
+	const char *message;
 	char code[64];
 
+	if (answer_json(body, len, 0, &j) != ERR_OK)
+		j = NULL;
+	error = json_object_get(j, "error");
+	inner = inner_of(error);
+	message = json_string_value(json_object_get(error, "message"));
 	a->code[0] = '\0';
 	a->inner[0] = '\0';
 	take_code(error, a->code, sizeof(a->code));

@@ -2,6 +2,7 @@
 /* akv_parse - a vault's answers taken apart.  Whatever comes in, what goes out is of the key that was asked for. */
 #include "crypto/volkeys.h"
 #include "keyprov/akv_internal.h"
+#include "keyprov/answer_json.h"
 #include "keyprov/azure_internal.h"
 #include <stdint.h>
 #include <stdio.h>
@@ -13,16 +14,7 @@
 
 static enum err load(const char *body, size_t len, json_t **out)
 {
-	json_error_t je;
-
-	*out = len > 0 ? json_loadb(body, len, JSON_REJECT_DUPLICATES, &je) : NULL;
-	if (json_is_object(*out))
-		return ERR_OK;
-	if (!*out && len > 0 && json_error_code(&je) == json_error_out_of_memory)
-		return ERR_NOMEM;
-	json_decref(*out);
-	*out = NULL;
-	return ERR_CORRUPT;
+	return answer_json(body, len, JSON_REJECT_DUPLICATES, out);
 }
 
 /* The identifier of a key of this vault; as we write it, not as it came. */

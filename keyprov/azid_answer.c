@@ -6,6 +6,7 @@
  * on the service.
  */
 #include "crypto/volkeys.h"
+#include "keyprov/answer_json.h"
 #include "keyprov/azid_internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,13 +18,9 @@
 
 static json_t *load(const char *body, size_t len)
 {
-	json_t *j = json_loadb(body, len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *j;
 
-	if (j && !json_is_object(j)) {
-		json_decref(j);
-		return NULL;
-	}
-	return j;
+	return answer_json(body, len, JSON_REJECT_DUPLICATES, &j) == ERR_OK ? j : NULL;
 }
 
 /* The last byte of a string is wiped with the rest of it when jansson frees: locked memory. */

@@ -2,6 +2,7 @@
 /* azure_cloud - the built-in clouds and the administrator's profiles; see azure.h. */
 #include "keyprov/azure.h"
 #include "keyprov/azure_internal.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -105,9 +106,31 @@ static bool is_authority(const char *s)
 	return is_base(s, "https://", true);
 }
 
+/* Loopback or link-local, as a number: nothing else is spoken to without TLS. */
 static bool is_local_service(const char *s)
 {
-	return is_base(s, "http://", false);
+	static const char scheme[] = "http://";
+	const char *host = s + sizeof(scheme) - 1;
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr six;
+	struct in_addr four;
+	size_t len;
+	bool v6;
+
+	if (!is_base(s, scheme, false))
+		return false;
+	v6 = host[0] == '[';
+	len = v6 ? strcspn(++host, "]") : strcspn(host, ":");
+	if (len >= sizeof(text))
+		return false;
+	memcpy(text, host, len);
+	text[len] = '\0';
+	if (v6)
+		return inet_pton(AF_INET6, text, &six) == 1 &&
+		       (IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_LINKLOCAL(&six));
+	if (inet_pton(AF_INET, text, &four) != 1)
+		return false;
+	return ntohl(four.s_addr) >> 24 == 127 || ntohl(four.s_addr) >> 16 == ((169u << 8) | 254u);
 }
 
 static bool is_path(const char *s)
@@ -136,8 +159,10 @@ static const struct member {
 	MEMBER("authority", authority, true, is_authority, "https://HOST[:PORT] without a slash at the end"),
 	MEMBER("port", port, false, is_port, "a port number"),
 	MEMBER("ca", ca_file, false, is_path, "an absolute path"),
-	MEMBER("imds", imds, false, is_local_service, "http://ADDRESS[:PORT] without a slash at the end"),
-	MEMBER("arc", arc, false, is_local_service, "http://ADDRESS[:PORT] without a slash at the end"),
+	MEMBER("imds", imds, false, is_local_service,
+		"http://ADDRESS[:PORT] of this machine or link-local, as numbers and without a slash at the end"),
+	MEMBER("arc", arc, false, is_local_service,
+		"http://ADDRESS[:PORT] of this machine or link-local, as numbers and without a slash at the end"),
 #undef MEMBER
 };
 

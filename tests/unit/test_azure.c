@@ -281,6 +281,14 @@ static void profiles_refused(void **state)
 		{"imds", "\"http://127.0.0.1/metadata\"", ERR_CONFIG},
 		{"imds", "\"http://[::1\"", ERR_CONFIG},
 		{"imds", "\"http://[]\"", ERR_CONFIG},
+		{"imds", "\"http://localhost:80\"", ERR_CONFIG},
+		{"imds", "\"http://metadata.example\"", ERR_CONFIG},
+		{"imds", "\"http://10.0.0.1\"", ERR_CONFIG},
+		{"imds", "\"http://169.253.169.254\"", ERR_CONFIG},
+		{"imds", "\"http://127.1\"", ERR_CONFIG},
+		{"imds", "\"http://[2001:db8::1]\"", ERR_CONFIG},
+		{"imds", "\"http://169.254.169.254\"", ERR_OK},
+		{"imds", "\"http://[fe80::a9fe:a9fe]:80\"", ERR_OK},
 		{"extra", "1", ERR_CONFIG},
 	};
 	json_t *array = json_array();
