@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# TIMEOUT: 150
+# TIMEOUT: 240
 # LONG: 1800
 #
-# A hostile or broken vault: with every fault of the emulator, while a key is set, verified and used for a mount, nothing
-# crashes or hangs, the descriptor stays whole, the volume opens when the vault is itself again, and no token is asked
-# for or sent to anybody else. Long: the faults last, with rotations and "key off" as well; short: those that are tried
-# again hit once.
+# A hostile or broken vault, or identity service: with every fault of the emulator, while a key is set and verified and
+# the volume is mounted, nothing crashes or hangs, the descriptor stays whole, the volume opens when the vault is itself
+# again, and no token is asked for or sent to anybody else. Short: each fault hits twice. Long: the faults last, with
+# rotations, mounts and "key off" as well.
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/../lib/vault.sh"
 . "$(dirname "$0")/../lib/cmk.sh"
@@ -34,123 +34,142 @@ TRAP=$!
 on_exit "kill $TRAP 2>/dev/null"
 until_true 30 test -s "$T/trap.port" || fail "the trap does not start"
 evil=https://127.0.0.1:$(cat "$T/trap.port")/
+exec 3<>"/dev/tcp/127.0.0.1/$(cat "$T/trap.port")"
+until_true 30 test -s "$T/trap.log" || fail "the trap does not work"
+exec 3>&-
+rm "$T/trap.log"
 
-# sane WHAT CODE: an end that a program may come to
-sane()
+# Several lanes, each with a volume and a vault of its own, since a fault is for one vault.
+# lane NAME: enters it
+lane()
 {
-	case $2 in
-	0 | 6 | 7 | 8 | 19) ;;
-	4) [ "${3-}" = damaged ] || fail "$1: exit code 4: $(cat "$T/$VAULT/out")" ;;
-	124) fail "$1: it hangs" ;;
-	*) fail "$1: exit code $2: $(tail -n 3 "$T/$VAULT/out")" ;;
-	esac
-	[ -s "$T/$VAULT/out" ] || [ "$2" = 0 ] || fail "$1: no word of what went wrong"
+	LANE=$1 VOL=$T/$1/vol MNT=$T/$1/mnt KEYS=$T/$1/keys
+	[ ! -e "$VOL" ] || return 0
+	mkdir -p "$MNT"
+	"$BCFS" init --managed-key "store:$KEYS" "$VOL" >/dev/null || fail "init"
 }
 
+# run COMMAND...: its exit code
 run()
 {
 	local rc=0
-	timeout -k 5 200 "$BCFS" "$@" >"$T/$VAULT/out" 2>&1 </dev/null || rc=$?
+	timeout -k 5 240 "$BCFS" "$@" >"$T/$LANE/out" 2>&1 </dev/null || rc=$?
 	echo "$rc"
 }
 
-# attack KIND [options of "fault add"]: on a volume and a vault of its own
-attack()
+# sane WHAT CODE [CODE]: an end that a program may come to; the second one too
+sane()
 {
-	local kind=$1 uri rc op='*'
-	shift
-	VAULT=f-$kind
-	VOL=$T/$VAULT/vol MNT=$T/$VAULT/mnt
-	[[ $kind != tls-* ]] || op=handshake
-	mkdir -p "$T/$VAULT" "$MNT"
-	own_volume
-	new_vault "$VAULT"
-	uri=$(emu_uri "$VAULT" k1)
-
-	emu fault add "$VAULT" "$op" "$kind" "$@" >/dev/null
-	rc=$(run key set --cloud emulator "$uri" "$VOL")
-	sane "key set, $kind" "$rc"
-	one_copy "$kind"
-	emu fault clear "$VAULT" >/dev/null
-	if [ "$rc" != 0 ]; then
-		[ "$(run key verify "$VOL")" = 0 ] || fail "after key set, $kind: $(cat "$T/$VAULT/out")"
-		[ "$(run key set --cloud emulator "$uri" "$VOL")" = 0 ] || fail "$kind: key set: $(cat "$T/$VAULT/out")"
-	fi
-	emu fault add "$VAULT" "$op" "$kind" "$@" >/dev/null
-	rc=$(run key verify "$VOL")
-	sane "key verify, $kind" "$rc" damaged
-	if [ -n "$LONG" ]; then
-		rc=$(run key rotate "$VOL")
-		sane "key rotate, $kind" "$rc" damaged
-		one_copy "$kind"
-		rc=$(run mount "$VOL" "$MNT")
-		sane "mount, $kind" "$rc" damaged
-		mountpoint -q "$MNT" && { "$BCFS" umount "$MNT" || fail "umount, $kind"; }
-		rc=$(run key off "$VOL")
-		sane "key off, $kind" "$rc" damaged
-		one_copy "$kind"
-	fi
-	emu fault clear "$VAULT" >/dev/null
-	[ "$(run key verify "$VOL")" = 0 ] || fail "after $kind: $(cat "$T/$VAULT/out")"
-}
-
-one_copy()
-{
+	case $2 in
+	0 | 6 | 7 | 8 | 19 | "${3-0}") ;;
+	124 | 137) fail "$1: it hangs" ;;
+	*) fail "$1: exit code $2: $(tail -n 3 "$T/$LANE/out")" ;;
+	esac
+	[ -s "$T/$LANE/out" ] || fail "$1: no word of what went wrong"
 	cmp -s "$VOL/blobcryptfs.json" "$VOL/blobcryptfs.json.bak" || fail "$1: the descriptor's copies differ"
 }
 
-own_volume()
+good()
 {
-	"$BCFS" init --managed-key "store:$T/$VAULT/keys" "$VOL" >/dev/null || fail "init"
+	[ "$(run "$@")" = 0 ] || fail "$*: $(cat "$T/$LANE/out")"
 }
 
-lasting=("challenge --value $evil" "challenge-tenant" "no-challenge" "redirect --value $evil" not-json empty deep-json
-	garbage oversize-body oversize-headers wrong-kid no-kid wrong-value short-value chunked insufficient-claims)
-transient=("status --status 500" throttle akv10046 not-yet-valid reset close reset-headers reset-body truncated
-	wrong-length tls-name tls-expired tls-foreign tls-reset "latency --value 0.3" "hang")
-attacks=("${lasting[@]}")
-for a in "${transient[@]}"; do
-	[ -n "$LONG" ] && attacks+=("$a") || attacks+=("$a --count 1")
-done
+# attack KIND [options of "fault add"]: on the lane's vault
+attack()
+{
+	local kind=$1 op='*' uri
+	shift
+	[[ $kind != tls-* ]] || op=handshake
+	[ -n "$LONG" ] || set -- "$@" --count 2
+	uri=$(emu_uri "$LANE" k1)
+	good key set --cloud emulator "$uri" "$VOL"
+	emu fault add "$LANE" "$op" "$kind" "$@" >/dev/null
+	sane "key set, $kind" "$(run key set --cloud emulator "$uri" "$VOL")" 4
+	if [ -z "$LONG" ]; then
+		emu fault clear "$LANE"
+		emu fault add "$LANE" "$op" "$kind" "$@" >/dev/null
+	fi
+	sane "key verify, $kind" "$(run key verify "$VOL")" 4
+	if [ -n "$LONG" ]; then
+		sane "key rotate, $kind" "$(run key rotate "$VOL")" 4
+		sane "mount, $kind" "$(run mount "$VOL" "$MNT")" 4
+		! mountpoint -q "$MNT" || good umount "$MNT"
+		sane "key off, $kind" "$(run key off "$VOL")" 4
+	fi
+	emu fault clear "$LANE"
+	good key verify "$VOL"
+}
+
+# The same for the tokens, with an identity service that the others don't use
+tokens()
+{
+	local kind app
+	lane tokens
+	app=$(emu info)
+	IDENTITY_ENDPOINT=$(json app_service.IDENTITY_ENDPOINT <<<"$app")
+	IDENTITY_HEADER=$(json app_service.IDENTITY_HEADER <<<"$app")
+	export IDENTITY_ENDPOINT IDENTITY_HEADER
+	set -- key set --dry-run --cloud emulator --identity app-service --region westeurope "$(emu_uri)" "$VOL"
+	for kind in expired-token foreign-token wrong-audience early-token unknown-signer not-json empty garbage deep-json \
+		oversize-body "redirect --value $evil"; do
+		# shellcheck disable=SC2086
+		emu fault add appservice token $kind --count "$([ -n "$LONG" ] && echo 9999 || echo 1)" >/dev/null
+		sane "$kind" "$(run "$@")"
+		emu fault clear appservice
+	done
+	good "$@"
+}
+
+json()
+{
+	python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for part in sys.argv[1].split("."):
+    value = value[part]
+print(value)' "$1"
+}
+
+attacks=("challenge --value $evil" challenge-tenant no-challenge "redirect --value $evil" not-json empty deep-json
+	garbage oversize-body oversize-headers wrong-kid no-kid wrong-value short-value chunked insufficient-claims
+	"status --status 500" throttle akv10046 not-yet-valid reset close reset-headers reset-body truncated wrong-length
+	tls-name tls-expired tls-foreign tls-reset "latency --value 0.3")
+[ -z "$LONG" ] || attacks+=(hang "slow --value 0.2")
+lanes=6
+in_lane()
+{
+	local i a
+	lane "lane$1"
+	new_vault "lane$1"
+	for ((i = $1; i < ${#attacks[@]}; i += lanes)); do
+		read -ra a <<<"${attacks[i]}"
+		attack "${a[@]}"
+	done
+}
 pids=()
-for a in "${attacks[@]}"; do
-	# shellcheck disable=SC2086
-	(trap - EXIT; attack $a) >"$LOG/attack.${a%% *}" 2>&1 &
-	pids+=("$!:$a")
-	while [ "$(jobs -rp | wc -l)" -gt 8 ]; do wait -n || true; done
+for ((n = 0; n < lanes; n++)); do
+	(trap - EXIT; in_lane "$n") >"$LOG/lane$n" 2>&1 &
+	pids+=("$!:lane$n")
 done
+(trap - EXIT; tokens) >"$LOG/tokens" 2>&1 &
+pids+=("$!:tokens")
 bad=0
 for p in "${pids[@]}"; do
-	wait "${p%%:*}" || { bad=1; echo "with ${p#*:}:"; tail -n 5 "$LOG/attack.$(cut -d: -f2- <<<"$p" | cut -d' ' -f1)"; }
+	wait "${p%%:*}" || { bad=1; tail -n 5 "$LOG/${p#*:}"; }
 done
 [ "$bad" = 0 ] || fail "see above"
 
-# Bad tokens, from the identity's own service
-VAULT=tokens VOL=$T/$VAULT/vol MNT=$T/$VAULT/mnt
-mkdir -p "$T/$VAULT" "$MNT"
-own_volume
-for kind in expired-token foreign-token wrong-audience early-token unknown-signer not-json empty garbage deep-json \
-	oversize-body redirect; do
-	emu fault add imds token "$kind" ${LONG:---count 1} >/dev/null
-	rc=$(run key set --dry-run --cloud emulator "$(emu_uri)" "$VOL")
-	sane "a $kind" "$rc"
-	emu fault clear imds >/dev/null
-done
-[ "$(run key set --cloud emulator "$(emu_uri)" "$VOL")" = 0 ] || fail "after bad tokens: $(cat "$T/$VAULT/out")"
-
-# The first volume of them all, as a mount
-VAULT=last VOL=$T/$VAULT/vol MNT=$T/$VAULT/mnt
-mkdir -p "$T/$VAULT" "$MNT"
-own_volume
+# A mount, asked in between
+lane last
 new_vault last
 key_set "$(emu_uri last k1)"
 vol_mount
 echo "$MARK" >"$MNT/file"
-for kind in garbage wrong-value redirect challenge; do
-	emu fault add last '*' "$kind" --value "$evil" --count 2 >/dev/null
-	rc=$(run key verify "$MNT")
-	sane "key verify of a mount, $kind" "$rc" damaged
-	emu fault clear last >/dev/null
+for kind in not-json wrong-value "redirect --value $evil" "challenge --value $evil"; do
+	# shellcheck disable=SC2086
+	emu fault add last '*' $kind --count 2 >/dev/null
+	sane "key verify of a mount, $kind" "$(run key verify "$MNT")" 4
+	emu fault clear last
 	until_true 60 "$BCFS" key verify "$MNT" || fail "after $kind: the mount does not get its key back"
 	until_true 60 grep -q "$MARK" "$MNT/file" || fail "after $kind: the mount does not open again"
 done
