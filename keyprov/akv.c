@@ -126,15 +126,15 @@ static enum err get(struct akv *a, const struct azure_key_id *id, struct akv_key
 {
 	char url[AZURE_URI_MAX + 64];
 	const struct akv_call c = {.method = "GET", .url = url, .what = "show the key"};
-	struct http_answer ans;
+	struct http_answer reply;
 	enum err e;
 
 	make_url(a, id, NULL, url, sizeof(url));
-	e = akv_do(a, &c, &ans, why);
+	e = akv_do(a, &c, &reply, why);
 	if (e != ERR_OK)
 		return e;
-	e = akv_bundle_parse(&a->cloud, id, ans.body, ans.body_len, out);
-	http_answer_clear(&ans);
+	e = akv_bundle_parse(&a->cloud, id, reply.body, reply.body_len, out);
+	http_answer_clear(&reply);
 	if (e != ERR_OK)
 		return nonsense(a, e, c.what, why);
 	snprintf(a->detail.kid, sizeof(a->detail.kid), "%s", out->kid);
@@ -176,7 +176,7 @@ static char *make_body(const char *alg, const void *value, size_t len, size_t *b
 }
 
 static enum err value_call(struct akv *a, const struct azure_key_id *id, const char *operation, const char *what,
-	bool fresh, char *body, size_t body_len, struct http_answer *ans, struct err_why *why)
+	bool fresh, char *body, size_t body_len, struct http_answer *reply, struct err_why *why)
 {
 	char url[AZURE_URI_MAX + 64];
 	const struct akv_call c = {
@@ -184,7 +184,7 @@ static enum err value_call(struct akv *a, const struct azure_key_id *id, const c
 	enum err e;
 
 	make_url(a, id, operation, url, sizeof(url));
-	e = akv_do(a, &c, ans, why);
+	e = akv_do(a, &c, reply, why);
 	locked_free(body);
 	return e;
 }
@@ -205,7 +205,7 @@ enum err akv_wrap(struct akv *a, const char *alg, const struct secret *in, struc
 	char kid[static AZURE_URI_MAX], struct err_why *why)
 {
 	static const char what[] = "wrap a key";
-	struct http_answer ans;
+	struct http_answer reply;
 	size_t len;
 	char *body;
 	enum err e;
@@ -217,11 +217,12 @@ enum err akv_wrap(struct akv *a, const char *alg, const struct secret *in, struc
 	body = make_body(alg, secret_view(in), secret_len(in), &len);
 	if (!body)
 		return err_set(why, ERR_NOMEM, 0, "out of locked memory");
-	e = value_call(a, &a->id, "wrapkey", what, false, body, len, &ans, why);
+	e = value_call(a, &a->id, "wrapkey", what, false, body, len, &reply, why);
 	if (e != ERR_OK)
 		return e;
-	e = akv_value_parse(&a->cloud, &a->id, ans.body, ans.body_len, kid, out->bytes, sizeof(out->bytes), &out->len);
-	http_answer_clear(&ans);
+	e = akv_value_parse(
+		&a->cloud, &a->id, reply.body, reply.body_len, kid, out->bytes, sizeof(out->bytes), &out->len);
+	http_answer_clear(&reply);
 	if (e == ERR_OK && !wrapped_len_ok(alg, secret_len(in), out->len))
 		e = ERR_CORRUPT;
 	if (e != ERR_OK) {
@@ -240,7 +241,7 @@ enum err akv_unwrap(struct akv *a, const char *version, const char *alg, const s
 	struct azure_key_id id = a->id;
 	char kid[AZURE_URI_MAX];
 	struct secret *whole = NULL;
-	struct http_answer ans;
+	struct http_answer reply;
 	size_t len;
 	char *body;
 	enum err e;
@@ -255,14 +256,14 @@ enum err akv_unwrap(struct akv *a, const char *version, const char *alg, const s
 		locked_free(body);
 		return err_set(why, ERR_NOMEM, 0, "out of locked memory");
 	}
-	e = value_call(a, &id, "unwrapkey", what, fresh, body, len, &ans, why);
+	e = value_call(a, &id, "unwrapkey", what, fresh, body, len, &reply, why);
 	azure_key_id_format(&id, true, a->detail.kid);
 	if (e != ERR_OK) {
 		secret_free(whole);
 		return e;
 	}
-	e = akv_value_parse(&a->cloud, &id, ans.body, ans.body_len, kid, secret_bytes(whole), SECRET_CAP, &len);
-	http_answer_clear(&ans);
+	e = akv_value_parse(&a->cloud, &id, reply.body, reply.body_len, kid, secret_bytes(whole), SECRET_CAP, &len);
+	http_answer_clear(&reply);
 	if (e == ERR_OK)
 		e = secret_take(secret_bytes(whole), len, out);
 	secret_free(whole);
@@ -290,7 +291,7 @@ enum err akv_list(struct akv *a, struct akv_key *out, size_t max, size_t *n, str
 {
 	char url[AZURE_HOST + AKV_NEXT_MAX + 64], next[AKV_NEXT_MAX];
 	const struct akv_call c = {.method = "GET", .url = url, .what = "list its keys"};
-	struct http_answer ans;
+	struct http_answer reply;
 	enum err e = ERR_OK;
 	size_t got;
 
@@ -299,11 +300,11 @@ enum err akv_list(struct akv *a, struct akv_key *out, size_t max, size_t *n, str
 	for (unsigned page = 0; e == ERR_OK; page++) {
 		if (page == PAGES_MAX)
 			return nonsense(a, ERR_CORRUPT, c.what, why);
-		e = akv_do(a, &c, &ans, why);
+		e = akv_do(a, &c, &reply, why);
 		if (e != ERR_OK)
 			return e;
-		e = akv_list_parse(&a->cloud, &a->id, ans.body, ans.body_len, out + *n, max - *n, &got, next);
-		http_answer_clear(&ans);
+		e = akv_list_parse(&a->cloud, &a->id, reply.body, reply.body_len, out + *n, max - *n, &got, next);
+		http_answer_clear(&reply);
 		if (e != ERR_OK && e != ERR_RANGE)
 			return nonsense(a, e, c.what, why);
 		*n += got;
@@ -330,7 +331,7 @@ enum err akv_create(struct akv *a, enum akv_kind kind, unsigned bits, struct akv
 	char url[AZURE_URI_MAX + 64], body[160];
 	struct akv_call c = {.method = "POST", .url = url, .body = body, .what = "make a key"};
 	struct azure_key_id id = a->id;
-	struct http_answer ans;
+	struct http_answer reply;
 	enum err e;
 
 	memset(out, 0, sizeof(*out));
@@ -341,10 +342,10 @@ enum err akv_create(struct akv *a, enum akv_kind kind, unsigned bits, struct akv
 	make_url(a, &id, "create", url, sizeof(url));
 	c.body_len = (size_t)snprintf(body, sizeof(body),
 		"{\"kty\":\"%s\",\"key_size\":%u,\"key_ops\":[\"wrapKey\",\"unwrapKey\"]}", kty[kind], bits);
-	e = akv_do(a, &c, &ans, why);
+	e = akv_do(a, &c, &reply, why);
 	if (e != ERR_OK)
 		return e;
-	e = akv_bundle_parse(&a->cloud, &id, ans.body, ans.body_len, out);
-	http_answer_clear(&ans);
+	e = akv_bundle_parse(&a->cloud, &id, reply.body, reply.body_len, out);
+	http_answer_clear(&reply);
 	return e == ERR_OK ? ERR_OK : nonsense(a, e, c.what, why);
 }

@@ -52,9 +52,9 @@ static enum err new_id(struct akv *a, struct err_why *why)
 }
 
 /* Words of a header that will be shown and logged. */
-static void take_header(const struct http_answer *ans, const char *name, char *out, size_t cap)
+static void take_header(const struct http_answer *said, const char *name, char *out, size_t cap)
 {
-	const char *text = http_header(ans, name, 0);
+	const char *text = http_header(said, name, 0);
 	size_t n = text ? strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") : 0;
 
 	if (n > 0 && n < cap && text[n] == '\0')
@@ -62,7 +62,7 @@ static void take_header(const struct http_answer *ans, const char *name, char *o
 }
 
 static enum err exchange(struct akv *a, const struct akv_call *c, const struct run *r, const struct secret *token,
-	struct http_answer *out, struct akv_answer *ans, struct err_why *why)
+	struct http_answer *out, struct akv_answer *said, struct err_why *why)
 {
 	char id[80];
 	const char *const headers[] = {"Accept: application/json", "x-ms-return-client-request-id: true", id, NULL};
@@ -81,16 +81,16 @@ static enum err exchange(struct akv *a, const struct akv_call *c, const struct r
 	enum err e = new_id(a, why);
 
 	memset(out, 0, sizeof(*out));
+	memset(said, 0, sizeof(*said));
 	if (e != ERR_OK)
 		return e;
 	snprintf(id, sizeof(id), "x-ms-client-request-id: %s", a->detail.client_request_id);
 	e = http_do(a->http, &request, out);
 	if (e != ERR_OK)
 		return err_set(why, e, 0, "the request to %s could not be made: %s", a->id.host, err_text(e));
-	memset(ans, 0, sizeof(*ans));
-	ans->outcome = out->outcome;
-	ans->status = out->status;
-	ans->again = r->again;
+	said->outcome = out->outcome;
+	said->status = out->status;
+	said->again = r->again;
 	a->detail.http_status = out->status;
 	a->detail.request_id[0] = '\0';
 	if (out->outcome != HTTP_ANSWERED)
@@ -99,7 +99,7 @@ static enum err exchange(struct akv *a, const struct akv_call *c, const struct r
 	take_header(out, "x-ms-keyvault-region", a->region, sizeof(a->region));
 	snprintf(a->detail.region, sizeof(a->detail.region), "%s", a->region);
 	if (out->status >= 400)
-		akv_answer_parse(out->body, out->body_len, ans);
+		akv_answer_parse(out->body, out->body_len, said);
 	return ERR_OK;
 }
 
@@ -112,7 +112,7 @@ static int64_t retry_after(const struct http_answer *out)
 
 	if (len == 0 || len > 6 || text[len] != '\0') /* a date is not worth trusting two clocks for */
 		return -1;
-	return atoll(text) * 1000;
+	return strtoll(text, NULL, 10) * 1000;
 }
 
 static int64_t backoff(const struct akv *a, unsigned attempts)
@@ -127,15 +127,15 @@ static int64_t backoff(const struct akv *a, unsigned attempts)
 }
 
 /* Waits until the request may be made again; false if it may not, or not within the deadline. */
-static bool wait_again(const struct akv *a, struct run *r, const struct akv_answer *ans, const struct http_answer *out)
+static bool wait_again(const struct akv *a, struct run *r, const struct akv_answer *said, const struct http_answer *out)
 {
-	bool rarely = ans->outcome == HTTP_DNS || ans->outcome == HTTP_CONNECT || ans->outcome == HTTP_TLS ||
-		      ans->outcome == HTTP_TOO_LARGE;
+	bool rarely = said->outcome == HTTP_DNS || said->outcome == HTTP_CONNECT || said->outcome == HTTP_TLS ||
+		      said->outcome == HTTP_TOO_LARGE;
 	unsigned most = rarely && a->attempts > FEW_ATTEMPTS ? FEW_ATTEMPTS : a->attempts;
 	struct pollfd stop = {.fd = a->stop, .events = POLLIN};
 	int64_t ms = retry_after(out), end;
 
-	if (ans->outcome == HTTP_ABORTED || ++r->attempts >= most)
+	if (said->outcome == HTTP_ABORTED || ++r->attempts >= most)
 		return false;
 	if (ms < 0)
 		ms = backoff(a, r->attempts);
@@ -163,7 +163,7 @@ static bool find_challenge(const struct http_answer *out, struct azure_challenge
 }
 
 /* A 401.  ERR_OK: worth another token. */
-static enum err challenged(struct akv *a, struct run *r, const struct http_answer *out, const struct akv_answer *ans,
+static enum err challenged(struct akv *a, struct run *r, const struct http_answer *out, const struct akv_answer *said,
 	const char *what, struct err_why *why)
 {
 	struct azure_challenge ch;
@@ -180,7 +180,7 @@ static enum err challenged(struct akv *a, struct run *r, const struct http_answe
 	}
 	if (ch.tenant[0] && a->tenant_pinned && strcmp(ch.tenant, a->tenant) != 0) {
 		snprintf(a->detail.reason, sizeof(a->detail.reason), "TenantChanged");
-		return akv_refused(a, AKV_DENIED, ans, NULL, what, why);
+		return akv_refused(a, AKV_DENIED, said, NULL, what, why);
 	}
 	if (ch.tenant[0])
 		memcpy(a->tenant, ch.tenant, sizeof(a->tenant));
@@ -188,12 +188,12 @@ static enum err challenged(struct akv *a, struct run *r, const struct http_answe
 	return ERR_OK;
 }
 
-static enum err refused(struct akv *a, enum akv_class cls, const struct akv_answer *ans, const struct http_answer *out,
+static enum err refused(struct akv *a, enum akv_class cls, const struct akv_answer *said, const struct http_answer *out,
 	const char *what, struct err_why *why)
 {
-	akv_reason(ans, a->detail.reason);
+	akv_reason(said, a->detail.reason);
 	a->detail.network = cls == AKV_DENIED_NETWORK;
-	return akv_refused(a, cls, ans, out->text, what, why);
+	return akv_refused(a, cls, said, out->text, what, why);
 }
 
 /* ---- calls ---- */
@@ -204,7 +204,7 @@ static enum err contact(struct akv *a, struct run *r, struct err_why *why)
 	char url[AZURE_URI_MAX + 64];
 	const struct akv_call c = {.method = "GET", .url = url, .what = "answer"};
 	struct http_answer out;
-	struct akv_answer ans;
+	struct akv_answer said;
 	enum akv_class cls;
 	enum err e;
 
@@ -212,21 +212,21 @@ static enum err contact(struct akv *a, struct run *r, struct err_why *why)
 		a->api_version);
 	r->attempts = 0;
 	for (;;) {
-		e = exchange(a, &c, r, NULL, &out, &ans, why);
-		cls = e == ERR_OK ? akv_classify(&ans) : AKV_OK;
-		if (e == ERR_OK && cls == AKV_TRANSIENT && wait_again(a, r, &ans, &out)) {
+		e = exchange(a, &c, r, NULL, &out, &said, why);
+		cls = e == ERR_OK ? akv_classify(&said) : AKV_OK;
+		if (e == ERR_OK && cls == AKV_TRANSIENT && wait_again(a, r, &said, &out)) {
 			http_answer_clear(&out);
 			continue;
 		}
 		break;
 	}
 	if (e == ERR_OK && cls == AKV_REAUTH)
-		e = challenged(a, r, &out, &ans, c.what, why);
+		e = challenged(a, r, &out, &said, c.what, why);
 	else if (e == ERR_OK && cls == AKV_OK)
 		e = err_set(
 			why, ERR_CORRUPT, 0, "%s answers without asking who we are: is it really a vault?", a->id.host);
 	else if (e == ERR_OK)
-		e = refused(a, cls, &ans, &out, c.what, why);
+		e = refused(a, cls, &said, &out, c.what, why);
 	http_answer_clear(&out);
 	r->attempts = 0;
 	return e;
@@ -274,18 +274,18 @@ static enum err get_token(struct akv *a, struct run *r, const struct secret **to
 }
 
 /* What is to be done with a bad answer: ERR_OK says that the request is to be made again. */
-static enum err once_more(struct akv *a, const struct akv_call *c, struct run *r, const struct akv_answer *ans,
+static enum err once_more(struct akv *a, const struct akv_call *c, struct run *r, const struct akv_answer *said,
 	const struct http_answer *out, struct err_why *why)
 {
-	enum akv_class cls = akv_classify(ans);
+	enum akv_class cls = akv_classify(said);
 	enum err e;
 
-	if (cls == AKV_TRANSIENT && wait_again(a, r, ans, out))
+	if (cls == AKV_TRANSIENT && wait_again(a, r, said, out))
 		return ERR_OK;
 	if (cls != AKV_REAUTH)
-		return refused(a, cls, ans, out, c->what, why);
+		return refused(a, cls, said, out, c->what, why);
 	azid_forget(a->identity);
-	e = challenged(a, r, out, ans, c->what, why);
+	e = challenged(a, r, out, said, c->what, why);
 	r->again = true;
 	return e;
 }
@@ -293,8 +293,8 @@ static enum err once_more(struct akv *a, const struct akv_call *c, struct run *r
 enum err akv_do(struct akv *a, const struct akv_call *c, struct http_answer *out, struct err_why *why)
 {
 	struct run r = new_run(a);
-	const struct secret *token;
-	struct akv_answer ans;
+	const struct secret *token = NULL;
+	struct akv_answer said;
 	enum err e;
 
 	new_detail(a);
@@ -304,11 +304,11 @@ enum err akv_do(struct akv *a, const struct akv_call *c, struct http_answer *out
 		if (e != ERR_OK)
 			return e;
 		r.claims[0] = '\0';
-		e = exchange(a, c, &r, token, out, &ans, why);
-		if (e == ERR_OK && akv_classify(&ans) == AKV_OK)
+		e = exchange(a, c, &r, token, out, &said, why);
+		if (e == ERR_OK && akv_classify(&said) == AKV_OK)
 			return ERR_OK;
 		if (e == ERR_OK)
-			e = once_more(a, c, &r, &ans, out, why);
+			e = once_more(a, c, &r, &said, out, why);
 		http_answer_clear(out);
 		if (e != ERR_OK)
 			return e;

@@ -9,8 +9,8 @@ static const struct {
 } refusals[] = {
 	{"KeyDisabled", "the key is disabled", "enable it: az keyvault key set-attributes --enabled true --id KEY"},
 	{"KeyNotFound", "the key is not there, it was deleted or never made",
-		"get it back if it was deleted: az keyvault key recover"},
-	{"VaultNotFound", "there is no such vault", "get it back if it was deleted: az keyvault recover"},
+		"get it back if it was deleted: az keyvault key recover --vault-name VAULT --name KEY"},
+	{"VaultNotFound", "there is no such vault", "get it back if it was deleted: az keyvault recover --name VAULT"},
 	{"AccessDenied", "the vault's access policies don't allow it to this identity",
 		"\"blobcryptfs key identity\" prints the commands that grant it"},
 	{"ForbiddenByPolicy", "the vault's access policies don't allow it to this identity",
@@ -20,11 +20,10 @@ static const struct {
 	{"KeyOperationForbidden", "the key's permitted operations don't include it",
 		"allow them: az keyvault key set-attributes --ops wrapKey unwrapKey --id KEY"},
 	{"ForbiddenByFirewall", "the vault's firewall does not let this machine's address in",
-		"add it: az keyvault network-rule add"},
+		"add it: az keyvault network-rule add --name VAULT --ip-address ADDRESS"},
 	{"ForbiddenByConnection", "the vault is closed to public networks and this is no private connection",
-		"use a private endpoint, or open it: az keyvault update --public-network-access Enabled"},
-	{"TenantChanged", "the vault belongs to another tenant than before",
-		"move it back, or give up the key (key off needs access once more)"},
+		"use a private endpoint, or open it: az keyvault update --name VAULT --public-network-access Enabled"},
+	{"TenantChanged", "the vault belongs to another tenant than before", "access comes back when it is moved back"},
 	{"AKV10032", "it belongs to another tenant than this identity",
 		"use an identity of the vault's tenant: key set --identity"},
 	{"AKV10022", "it wants tokens for another audience", "correct the audience in the cloud's profile"},
@@ -66,25 +65,25 @@ static const char *outcome_word(enum http_outcome o)
 	return "unknown";
 }
 
-void akv_reason(const struct akv_answer *ans, char out[static 64])
+void akv_reason(const struct akv_answer *said, char out[static 64])
 {
-	if (ans->outcome != HTTP_ANSWERED)
-		snprintf(out, 64, "%s", outcome_word(ans->outcome));
-	else if (ans->status == 401 && ans->audience)
+	if (said->outcome != HTTP_ANSWERED)
+		snprintf(out, 64, "%s", outcome_word(said->outcome));
+	else if (said->status == 401 && said->audience)
 		snprintf(out, 64, "AKV10022");
-	else if (ans->status == 401 && ans->issuer)
+	else if (said->status == 401 && said->issuer)
 		snprintf(out, 64, "AKV10032");
-	else if (ans->status == 401 && ans->signing_key)
+	else if (said->status == 401 && said->signing_key)
 		snprintf(out, 64, "AKV10046");
-	else if (ans->inner[0])
-		snprintf(out, 64, "%s", ans->inner);
-	else if (ans->code[0])
-		snprintf(out, 64, "%s", ans->code);
+	else if (said->inner[0])
+		snprintf(out, 64, "%s", said->inner);
+	else if (said->code[0])
+		snprintf(out, 64, "%s", said->code);
 	else
-		snprintf(out, 64, "http %d", ans->status);
+		snprintf(out, 64, "http %d", said->status);
 }
 
-enum err akv_refused(const struct akv *a, enum akv_class cls, const struct akv_answer *ans, const char *text,
+enum err akv_refused(const struct akv *a, enum akv_class cls, const struct akv_answer *said, const char *text,
 	const char *what, struct err_why *why)
 {
 	const char *reason = a->detail.reason, *meaning = NULL, *remedy = NULL, *verb;
@@ -97,7 +96,7 @@ enum err akv_refused(const struct akv *a, enum akv_class cls, const struct akv_a
 		}
 	if (cls == AKV_TRANSIENT) {
 		e = ERR_KEY_UNAVAILABLE;
-		verb = ans->outcome == HTTP_ANSWERED ? "can't" : "can't be reached to";
+		verb = said->outcome == HTTP_ANSWERED ? "can't" : "can't be reached to";
 	} else if (cls == AKV_MISTAKE) {
 		e = ERR_CONFIG;
 		verb = "does not understand the request to";
@@ -108,5 +107,5 @@ enum err akv_refused(const struct akv *a, enum akv_class cls, const struct akv_a
 	if (!meaning && cls == AKV_TRANSIENT)
 		meaning = text && text[0] ? text : "something is wrong on its side";
 	return err_set(why, e, 0, "%s %s %s: %s (%s, HTTP %d)%s%s", a->id.host, verb, what,
-		meaning ? meaning : "it says no", reason, ans->status, remedy ? "; " : "", remedy ? remedy : "");
+		meaning ? meaning : "it says no", reason, said->status, remedy ? "; " : "", remedy ? remedy : "");
 }

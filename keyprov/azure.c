@@ -10,7 +10,9 @@
 
 static char lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	if (c >= 'A' && c <= 'Z')
+		c = (char)(c - 'A' + 'a');
+	return c;
 }
 
 static bool is_alnum(char c)
@@ -87,8 +89,11 @@ static enum err bad(struct err_why *why, const char *uri, const char *what)
 	char shown[128];
 	size_t i = 0;
 
-	for (; uri[i] && i < sizeof(shown) - 1; i++)
-		shown[i] = uri[i] < 0x20 || uri[i] > 0x7e ? '?' : uri[i];
+	for (; i < sizeof(shown) - 1 && uri[i]; i++) {
+		shown[i] = uri[i];
+		if (uri[i] < 0x20 || uri[i] > 0x7e)
+			shown[i] = '?';
+	}
 	shown[i] = '\0';
 	return err_set(why, ERR_CONFIG, 0, "\"%s\" is no key identifier that can be used: %s", shown, what);
 }
@@ -102,6 +107,7 @@ enum err azure_base_parse(
 	char port[8] = "";
 
 	memset(out, 0, sizeof(*out));
+	*rest = uri;
 	for (size_t i = 0; scheme[i]; i++)
 		if (lower(*p++) != scheme[i])
 			return bad(why, uri, "it has to start with https://");

@@ -57,7 +57,7 @@ static bool is_port(const char *s)
 {
 	size_t len = strspn(s, "0123456789");
 
-	return len >= 1 && len <= 5 && s[len] == '\0' && s[0] != '0' && atoi(s) <= 65535;
+	return len >= 1 && len <= 5 && s[len] == '\0' && s[0] != '0' && strtol(s, NULL, 10) <= 65535;
 }
 
 /* SCHEME://HOST[:PORT], and a path of plain segments where one may be. */

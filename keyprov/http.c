@@ -270,11 +270,19 @@ static bool is_local_address(const char *host)
 	return inet_pton(AF_INET6, bare, &six) == 1 && (IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_LINKLOCAL(&six));
 }
 
-static bool url_part_is(CURLU *url, CURLUPart part, const char *want, bool (*check)(const char *))
+static bool has_scheme(CURLU *url, const char *scheme)
 {
 	char *text = NULL;
-	bool ok = curl_url_get(url, part, &text, 0) == CURLUE_OK && text &&
-		  (check ? check(text) : strcmp(text, want) == 0);
+	bool ok = curl_url_get(url, CURLUPART_SCHEME, &text, 0) == CURLUE_OK && text && strcmp(text, scheme) == 0;
+
+	curl_free(text);
+	return ok;
+}
+
+static bool is_local(CURLU *url)
+{
+	char *text = NULL;
+	bool ok = curl_url_get(url, CURLUPART_HOST, &text, 0) == CURLUE_OK && text && is_local_address(text);
 
 	curl_free(text);
 	return ok;
@@ -288,9 +296,7 @@ static enum err set_url(struct transfer *t)
 		return ERR_NOMEM;
 	if (curl_url_set(t->url, CURLUPART_URL, t->r->url, CURLU_DISALLOW_USER | CURLU_PATH_AS_IS) != CURLUE_OK)
 		return ERR_BUG;
-	if (!url_part_is(t->url, CURLUPART_SCHEME, "https", NULL) &&
-		!(t->h->plain && url_part_is(t->url, CURLUPART_SCHEME, "http", NULL) &&
-			url_part_is(t->url, CURLUPART_HOST, NULL, is_local_address)))
+	if (!has_scheme(t->url, "https") && !(t->h->plain && has_scheme(t->url, "http") && is_local(t->url)))
 		return ERR_BUG;
 	return curl_easy_setopt(t->easy, CURLOPT_CURLU, t->url) == CURLE_OK ? ERR_OK : ERR_NOMEM;
 }

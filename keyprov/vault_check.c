@@ -222,16 +222,18 @@ static void check_region(struct exam *x)
 static void check_deletion(struct exam *x)
 {
 	const char *level = x->key.recovery_level[0] ? x->key.recovery_level : "not told";
-	const char *update = x->id.hsm ? "az keyvault update-hsm" : "az keyvault update";
+	/* the one place where a vault's name is called otherwise */
+	const char *update = x->id.hsm ? "az keyvault update-hsm --hsm-name" : "az keyvault update --name";
+	const char *name = strchr(x->place, ' ') + 1;
 
 	found(x, SOFT_DELETE, x->key.soft_delete ? CHECK_OK : CHECK_FAILED, "%s (recovery level %s)",
 		x->key.soft_delete ? "on" : "off", level);
 	if (!x->key.soft_delete)
-		remedy(x, SOFT_DELETE, "%s %s --enable-soft-delete true", update, x->place);
+		remedy(x, SOFT_DELETE, "%s %s --enable-soft-delete true", update, name);
 	found(x, PURGE_PROTECTION, x->key.purge_protection ? CHECK_OK : CHECK_FAILED, "%s (recovery level %s)",
 		x->key.purge_protection ? "on" : "off", level);
 	if (!x->key.purge_protection)
-		remedy(x, PURGE_PROTECTION, "%s %s --enable-purge-protection true", update, x->place);
+		remedy(x, PURGE_PROTECTION, "%s %s --enable-purge-protection true", update, name);
 }
 
 static void date(time_t t, char out[static 32])
@@ -317,7 +319,7 @@ static void check_refusal(struct exam *x, enum err e, const struct err_why *why)
 {
 	const char *reason = x->detail.reason;
 
-	if (x->detail.network) {
+	if (x->detail.network || e != ERR_KEY_REVOKED) {
 		failed(x, REACHABLE, e, why);
 	} else if (x->detail.http_status == 404) {
 		failed(x, ENABLED, e, why);
@@ -326,14 +328,12 @@ static void check_refusal(struct exam *x, enum err e, const struct err_why *why)
 	} else if (strcmp(reason, "KeyDisabled") == 0) {
 		failed(x, ENABLED, e, why);
 		remedy(x, ENABLED, "az keyvault key set-attributes --enabled true %s --name %s", x->place, x->id.name);
-	} else if (strcmp(reason, "TenantChanged") == 0 || strcmp(reason, "AKV10032") == 0) {
+	} else if (strcmp(reason, "AKV10032") == 0) {
 		if (x->check[TENANT].state != CHECK_FAILED) /* else both are named there already */
 			failed(x, TENANT, e, why);
-	} else if (e == ERR_KEY_REVOKED) {
+	} else {
 		failed(x, AUTHENTICATED, e, why);
 		grant_remedy(x, AUTHENTICATED);
-	} else {
-		failed(x, REACHABLE, e, why);
 	}
 	skip_open(x, "the vault did not show the key");
 }
