@@ -36,7 +36,7 @@ struct prober {
 	const char *kind;     /* of the provider, and its conf: to open it again; NULL: no customer's key */
 	json_t *conf;
 	struct share *share;
-	uint64_t heard; /* the record that was dealt with last */
+	uint64_t heard; /* when the record that was dealt with last began; older ones don't count */
 	int64_t slept;	/* CLOCK_BOOTTIME less CLOCK_MONOTONIC, when last looked at */
 
 	pthread_mutex_t lock; /* protects the rest */
@@ -105,7 +105,6 @@ static void drop_keeper(struct prober *p)
 	p->share = NULL;
 	json_decref(p->conf);
 	p->conf = NULL;
-	p->heard = 0;
 }
 
 /* Takes over what prober_set left. */
@@ -118,6 +117,8 @@ static void take_change(struct prober *p)
 	p->change = false;
 	p->keeper = p->fresh;
 	memset(&p->fresh, 0, sizeof(p->fresh));
+	/* What others have found out before our own last unwrap, or before we began to wait, is no news. */
+	p->heard = p->lease.confirmed ? p->lease.confirmed : boottime_ns();
 	pthread_mutex_unlock(&p->lock);
 	if (!p->keeper.provider)
 		return;

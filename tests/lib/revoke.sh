@@ -35,10 +35,10 @@ cmk_mount()
 
 gate_is()
 {
-	local is
-	is=$(status_field access.state "${3-$MNT}") || return 1
-	[ "$is" = "$1" ] || return 1
-	[ -z "${2-}" ] || [ "$(status_field access.reason "${3-$MNT}")" = "$2" ]
+	local out
+	out=$("$BCFS" status "${3-$MNT}") || return 1
+	[[ $out =~ $'\n'"gate:"\ +"$1"$'\n' ]] || return 1
+	[ -z "${2-}" ] || [[ $out =~ $'\n'"reason:"\ +"$2"$'\n' ]]
 }
 
 show_gate()

@@ -36,7 +36,7 @@ heals
 # Strict.
 cmk_set "$MNT" 0
 locks=$(status_field access.locks)
-emu fault add v1 unwrapkey throttle --count 40 >/dev/null
+emu fault add v1 unwrapkey throttle --count 5 >/dev/null
 locks_with unavailable "$NO"
 [ "$(status_field access.locks)" = $((locks + 1)) ] || fail "locks: $(status_field access.locks)"
 heals
