@@ -88,6 +88,11 @@ static char *share_key(const struct keeper *k, const json_t *conf)
 
 	for (size_t i = 0; o && i < sizeof(same) / sizeof(same[0]); i++)
 		json_object_set(o, same[i], json_object_get(conf, same[i]));
+	/* The same words may mean somebody else in another environment. */
+	if (o && json_object_set_new(o, "environment", azid_environment(json_object_get(conf, "identity"))) != 0) {
+		json_decref(o);
+		return NULL;
+	}
 	n = o ? json_dumpb(o, NULL, 0, JSON_COMPACT | JSON_SORT_KEYS) : 0;
 	if (n > 0)
 		text = calloc(1, n + 1);

@@ -38,6 +38,10 @@ enum err azid_conf_check(const json_t *conf, struct err_why *why) MUST_CHECK;
 /* "vm:CLIENT_ID" and so on, for people. */
 void azid_conf_text(const json_t *conf, char out[static 256]);
 
+/* What of the environment decides whose tokens conf gets here: an object of variables, without secrets; equal for two
+ * processes that are the same to Azure.  New reference; NULL: no memory. */
+json_t *azid_environment(const json_t *conf);
+
 /* No I/O.  f outlives it, c is copied; http_setup must have been called.
  * allow_cli: the person at the command line said "cli"; never from a descriptor. */
 enum err azid_open(const struct fips *f, const struct azure_cloud *c, const json_t *conf, bool allow_cli,

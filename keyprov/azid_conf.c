@@ -165,6 +165,34 @@ void azid_conf_text(const json_t *conf, char out[static 256])
 	free(s);
 }
 
+json_t *azid_environment(const json_t *conf)
+{
+	static const struct {
+		const char *name;
+		bool credential; /* else it is for the kinds that take all from the environment */
+	} vars[] = {{"IDENTITY_ENDPOINT", false}, {"IMDS_ENDPOINT", false}, {"AZURE_CLIENT_ID", false},
+		{"AZURE_TENANT_ID", false}, {"AZURE_FEDERATED_TOKEN_FILE", false}, {"CREDENTIALS_DIRECTORY", true}};
+	struct azid_spec *s = malloc(sizeof(*s));
+	json_t *j = s ? json_object() : NULL;
+	bool all;
+
+	if (!j || azid_spec_parse(conf, s, NULL) != ERR_OK) {
+		free(s);
+		return j;
+	}
+	all = s->kind == AZID_AUTO || s->kind == AZID_WORKLOAD || s->kind == AZID_APP_SERVICE;
+	for (size_t i = 0; i < sizeof(vars) / sizeof(vars[0]); i++) {
+		const char *value = secure_getenv(vars[i].name);
+
+		/* what is no UTF-8 is different from everything */
+		if (value && (vars[i].credential ? s->credential : all) &&
+			json_object_set_new(j, vars[i].name, json_string(value)) != 0)
+			(void)json_object_set_new(j, vars[i].name, json_integer(getpid()));
+	}
+	free(s);
+	return j;
+}
+
 /* ---- from the text ---- */
 
 static json_t *refuse(struct err_why *why, const char *sentence)

@@ -148,6 +148,42 @@ static void objects_refused(void **state)
 	assert_int_equal(azid_conf_check(NULL, NULL), ERR_CORRUPT);
 }
 
+/* Two processes are the same to Azure only if that is equal, too. */
+static void environment(void **state)
+{
+	static const char *const names[] = {"IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "AZURE_CLIENT_ID", "AZURE_TENANT_ID",
+		"AZURE_FEDERATED_TOKEN_FILE", "CREDENTIALS_DIRECTORY", "IDENTITY_HEADER"};
+	static const struct {
+		const char *spec;
+		size_t members;
+	} table[] = {{"auto", 5}, {"workload", 5}, {"app-service", 5}, {"vm", 0}, {"arc:" CLIENT, 0},
+		{"secret:" TENANT "/" CLIENT ":/x", 0}, {"secret:" TENANT "/" CLIENT ":credential:x", 1}};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(table); i++) {
+		json_t *conf = azid_conf(table[i].spec, NULL), *one, *two;
+
+		for (size_t k = 0; k < COUNT(names); k++)
+			unsetenv(names[k]);
+		one = azid_environment(conf);
+		assert_int_equal(json_object_size(one), 0);
+		json_decref(one);
+		for (size_t k = 0; k < COUNT(names); k++)
+			assert_int_equal(setenv(names[k], "value", 1), 0);
+		one = azid_environment(conf);
+		assert_int_equal(json_object_size(one), table[i].members);
+		assert_null(json_object_get(one, "IDENTITY_HEADER"));
+		assert_int_equal(setenv("AZURE_CLIENT_ID", "other", 1), 0);
+		assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "\xff", 1), 0);
+		two = azid_environment(conf);
+		assert_int_equal(json_object_size(two), table[i].members);
+		assert_true(json_equal(one, two) == (table[i].members == 0));
+		json_decref(one);
+		json_decref(two);
+		json_decref(conf);
+	}
+}
+
 /* ---- answers ---- */
 
 static void answers_refused(void **state)
@@ -390,6 +426,7 @@ int main(void)
 		cmocka_unit_test(specs_changed),
 		cmocka_unit_test(specs_refused),
 		cmocka_unit_test(objects_refused),
+		cmocka_unit_test(environment),
 		cmocka_unit_test(answers_refused),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(payloads),
