@@ -188,12 +188,15 @@ static enum err renew(struct azid *a, struct azid_entry *n, const struct azid_wa
 	bool serves = n->token && !w->claims && a->now() < n->expires;
 	unsigned attempts = a->attempts;
 	struct azid_answer reply;
-	int64_t start = a->now();
+	int64_t start = a->now(), budget = a->deadline_ms ? a->deadline_ms : AZID_DEADLINE_MS;
 	enum err e;
 
-	a->deadline = start + (a->deadline_ms ? a->deadline_ms : AZID_DEADLINE_MS);
-	if (serves)
+	/* While the old token serves, the caller's time is for what he wants it for. */
+	if (serves) {
 		a->attempts = 1;
+		budget = budget / 2 < AZID_AHEAD_MS ? budget / 2 : AZID_AHEAD_MS;
+	}
+	a->deadline = start + budget;
 	e = azid_ask(a, w, &reply, why);
 	a->attempts = attempts;
 	if (e == ERR_OK) {

@@ -10,6 +10,7 @@
 #define AZID_LIFE_MAX	 90000	/* seconds a token may be kept, whatever the answer says: 25 h */
 #define AZID_RENEW_AFTER 3600LL /* seconds: at the latest */
 #define AZID_RENEW_AHEAD 300LL	/* seconds before it expires */
+#define AZID_AHEAD_MS	 5000	/* to renew a token that still serves */
 #define AZID_DEADLINE_MS 90000u
 #define AZID_ARC_KEY_MAX 4096u
 

@@ -101,6 +101,27 @@ static void renewal_fails(void **state)
 	azid_close(a);
 }
 
+/* A renewal that nobody answers leaves time for the call that wanted the token. */
+static void renewal_is_short(void **state)
+{
+	struct azid *a = identity("vm");
+
+	(void)state;
+	play_one("old", ",\\\"expires_in\\\":3600");
+	expect_token(a, "old");
+	assert_int_equal(a->deadline - clock_ms, 90000);
+	clock_ms += 3300 * SEC;
+	play("[{\"status\":503},{\"status\":503}]");
+	expect_token(a, "old");
+	assert_int_equal(a->deadline - clock_ms, 5000);
+	clock_ms += 30 * SEC;
+	play("[{\"fault\":\"silent\"}]");
+	azid_set_limits(a, 1, 400);
+	expect_token(a, "old");
+	assert_int_equal(a->deadline - clock_ms, 200);
+	azid_close(a);
+}
+
 /* A refusal for good drops the token at once, though it had not expired. */
 static void renewal_refused(void **state)
 {
@@ -369,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(renewal, clean),
 		cmocka_unit_test_setup(renewal_fails, clean),
+		cmocka_unit_test_setup(renewal_is_short, clean),
 		cmocka_unit_test_setup(renewal_refused, clean),
 		cmocka_unit_test_setup(file_gone, clean),
 		cmocka_unit_test_setup(forgotten, clean),
