@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* audit - see audit.h.  The log file is one per volume and process; there is one mount in a process. */
+/*
+ * audit - see audit.h.  The log file is one per volume and process; there is one mount in a process.
+ *
+ * A full queue loses events, and the next line says how many: damage of a whole disk must not stop the filesystem.  The
+ * last quarter of it is kept for key events.
+ */
 #include "fs/audit.h"
 
 #include "fs/log.h"
@@ -15,10 +20,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROOT_LOG_DIR "/var/log/blobcryptfs"
-#define RECENT_SLOTS 64u /* pairs of (event, inode) whose repeats are held back; a collision lets one more through */
-#define QUEUE_SLOTS  256u
-#define SYNC_SECONDS 1 /* after the last line */
+#define ROOT_LOG_DIR  "/var/log/blobcryptfs"
+#define RECENT_SLOTS  64u /* pairs of (event, inode) whose repeats are held back; a collision lets one more through */
+#define QUEUE_SLOTS   256u
+#define QUEUE_EVENTS  192u /* what is not about keys may fill no more */
+#define SYNC_SECONDS  1	   /* after the last line */
+#define FLUSH_SECONDS 10   /* a disk may hang */
 
 struct recent {
 	const char *event;
@@ -28,9 +35,8 @@ struct recent {
 };
 
 struct queued {
-	const char *event, *detail;
-	uint64_t ino, sector;
-	unsigned long held_back;
+	json_t *line;
+	bool sync;
 };
 
 static struct {
@@ -38,13 +44,13 @@ static struct {
 	atomic_bool failing;  /* and told */
 	pthread_t thread;
 	pthread_mutex_t lock; /* protects all of the following */
-	pthread_cond_t more;
-	bool running, stop;
+	pthread_cond_t more, idle;
+	bool running, stop, busy;
 	struct queued queue[QUEUE_SLOTS];
 	unsigned first, n_queued;
 	unsigned long dropped;
 	struct recent recent[RECENT_SLOTS];
-} audit = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+} audit = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .idle = PTHREAD_COND_INITIALIZER};
 
 static bool log_directory(char *dir, size_t size)
 {
@@ -118,14 +124,17 @@ static bool passes(const char *event, uint64_t ino, unsigned long *held_back)
 	return true;
 }
 
-static void append(const json_t *o, bool sync)
+/* Steals o. */
+static void append(json_t *o, bool sync)
 {
 	struct err_why why = {0};
+	enum err e = audit.log && o ? auditlog_append(audit.log, o, sync, &why) : ERR_OK;
 
-	if (!audit.log || !o || auditlog_append(audit.log, o, sync, &why) == ERR_OK)
-		return;
-	if (!atomic_exchange(&audit.failing, true)) /* once; a full disk would say it for each line */
-		log_line(LOG_WARN, "event=audit_write_failed why=\"%s\"", why.text);
+	json_decref(o);
+	if (e == ERR_OK)
+		atomic_store(&audit.failing, false);
+	else if (!atomic_exchange(&audit.failing, true)) /* once; a full disk would say it for each line */
+		log_line(LOG_WARN, "event=audit_write_failed why=\"%s\"", why.text[0] ? why.text : err_text(e));
 }
 
 static json_t *event_json(const char *event, const char *detail)
@@ -140,30 +149,35 @@ static void add_number(json_t *o, const char *name, uint64_t n)
 		log_line(LOG_WARN, "event=audit_memory");
 }
 
-static void append_entry(const struct queued *q)
-{
-	json_t *o = event_json(q->event, q->detail);
-
-	if (q->ino)
-		add_number(o, "ino", q->ino);
-	if (q->sector != UINT64_MAX)
-		add_number(o, "sector", q->sector);
-	if (q->held_back)
-		add_number(o, "held_back", q->held_back);
-	append(o, false);
-	json_decref(o);
-}
-
-static void append_dropped(unsigned long n)
-{
-	json_t *o = event_json("events_left_out", "more happened than could be written");
-
-	add_number(o, "count", n);
-	append(o, false);
-	json_decref(o);
-}
-
 /* ---- the thread ---- */
+
+/* With the lock held, which is let go meanwhile. */
+static void write_next(void)
+{
+	struct queued q = {0};
+	unsigned long dropped = audit.dropped;
+
+	if (audit.n_queued > 0) {
+		q = audit.queue[audit.first];
+		audit.first = (audit.first + 1) % QUEUE_SLOTS;
+		audit.n_queued--;
+	}
+	audit.dropped = 0;
+	audit.busy = true;
+	pthread_mutex_unlock(&audit.lock);
+	if (q.line)
+		append(q.line, q.sync);
+	else if (auditlog_sync(audit.log, NULL) != ERR_OK)
+		log_line(LOG_WARN, "event=audit_not_synced");
+	if (dropped) {
+		json_t *o = event_json("events_left_out", "more happened than could be written");
+
+		add_number(o, "count", dropped);
+		append(o, false);
+	}
+	pthread_mutex_lock(&audit.lock);
+	audit.busy = false;
+}
 
 static void *writer_thread(void *arg)
 {
@@ -173,33 +187,19 @@ static void *writer_thread(void *arg)
 	pthread_mutex_lock(&audit.lock);
 	for (;;) {
 		struct timespec until;
-		struct queued q = {0};
-		unsigned long dropped;
 		int rc = 0;
 
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += SYNC_SECONDS;
+		if (audit.n_queued == 0)
+			pthread_cond_broadcast(&audit.idle);
 		while (audit.n_queued == 0 && !audit.stop && rc == 0)
 			rc = unsynced ? pthread_cond_timedwait(&audit.more, &audit.lock, &until)
 				      : pthread_cond_wait(&audit.more, &audit.lock);
 		if (audit.n_queued == 0 && audit.stop)
 			break;
-		if (audit.n_queued > 0) {
-			q = audit.queue[audit.first];
-			audit.first = (audit.first + 1) % QUEUE_SLOTS;
-			audit.n_queued--;
-		}
-		dropped = audit.dropped;
-		audit.dropped = 0;
-		pthread_mutex_unlock(&audit.lock);
-		if (q.event)
-			append_entry(&q);
-		if (dropped)
-			append_dropped(dropped);
-		if (!q.event && auditlog_sync(audit.log, NULL) != ERR_OK)
-			log_line(LOG_WARN, "event=audit_not_synced");
-		unsynced = q.event != NULL;
-		pthread_mutex_lock(&audit.lock);
+		unsynced = audit.n_queued > 0;
+		write_next();
 	}
 	pthread_mutex_unlock(&audit.lock);
 	return NULL;
@@ -210,6 +210,19 @@ void audit_start(void)
 	pthread_mutex_lock(&audit.lock);
 	audit.stop = false;
 	audit.running = audit.log && pthread_create(&audit.thread, NULL, writer_thread, NULL) == 0;
+	pthread_mutex_unlock(&audit.lock);
+}
+
+void audit_flush(void)
+{
+	struct timespec until;
+	int rc = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += FLUSH_SECONDS;
+	pthread_mutex_lock(&audit.lock);
+	while (rc == 0 && audit.running && (audit.n_queued > 0 || audit.busy))
+		rc = pthread_cond_timedwait(&audit.idle, &audit.lock, &until);
 	pthread_mutex_unlock(&audit.lock);
 }
 
@@ -242,28 +255,44 @@ static void tell(const char *event, const char *detail, const char *where)
 	log_line(level, "event=%s%s detail=\"%s\"", event, where, detail);
 }
 
+/* To the thread, if there is one; true: o was taken. */
+static bool enqueue(json_t *o, bool sync)
+{
+	if (!audit.running)
+		return false;
+	if (o && audit.n_queued < (sync ? QUEUE_SLOTS : QUEUE_EVENTS)) {
+		audit.queue[(audit.first + audit.n_queued++) % QUEUE_SLOTS] = (struct queued){o, sync};
+		pthread_cond_signal(&audit.more);
+	} else {
+		json_decref(o);
+		audit.dropped++;
+	}
+	return true;
+}
+
 void audit_event(const char *event, const char *detail, uint64_t ino, uint64_t sector)
 {
-	struct queued q = {.event = event, .detail = detail, .ino = ino, .sector = sector};
+	unsigned long held_back = 0;
 	char where[80] = "";
-	bool direct = false;
+	json_t *o;
+	bool taken;
 
 	pthread_mutex_lock(&audit.lock);
-	if (!passes(event, ino, &q.held_back)) {
+	if (!passes(event, ino, &held_back)) {
 		pthread_mutex_unlock(&audit.lock);
 		return;
 	}
-	if (!audit.running) {
-		direct = true;
-	} else if (audit.n_queued < QUEUE_SLOTS) {
-		audit.queue[(audit.first + audit.n_queued++) % QUEUE_SLOTS] = q;
-		pthread_cond_signal(&audit.more);
-	} else {
-		audit.dropped++;
-	}
+	o = event_json(event, detail);
+	if (ino)
+		add_number(o, "ino", ino);
+	if (sector != UINT64_MAX)
+		add_number(o, "sector", sector);
+	if (held_back)
+		add_number(o, "held_back", held_back);
+	taken = enqueue(o, false);
 	pthread_mutex_unlock(&audit.lock);
-	if (direct)
-		append_entry(&q);
+	if (!taken)
+		append(o, false);
 	if (sector != UINT64_MAX)
 		snprintf(where, sizeof(where), " ino=%" PRIu64 " sector=%" PRIu64, ino, sector);
 	else if (ino)
@@ -280,6 +309,7 @@ static void add_text(json_t *o, const char *name, const char *text)
 void audit_key_event(const char *event, const char *detail, const struct keyprov_detail *d)
 {
 	json_t *o = event_json(event, detail);
+	bool taken;
 
 	if (d) {
 		add_text(o, "reason", d->reason);
@@ -292,14 +322,21 @@ void audit_key_event(const char *event, const char *detail, const struct keyprov
 		add_text(o, "request_id", d->request_id);
 		add_text(o, "client_request_id", d->client_request_id);
 	}
-	append(o, true);
-	json_decref(o);
+	pthread_mutex_lock(&audit.lock);
+	taken = enqueue(o, true);
+	pthread_mutex_unlock(&audit.lock);
+	if (!taken)
+		append(o, true);
 	tell(event, detail, "");
 }
 
 enum err audit_verify_open(struct volkeys *vk, struct auditlog_verdict *out, struct err_why *why)
 {
+	enum err e;
+
 	if (!audit.log)
 		return err_set(why, ERR_NOT_FOUND, 0, "This daemon has no audit log; its messages tell why.");
-	return auditlog_verify_own(audit.log, vk, out, why);
+	audit_flush();
+	e = auditlog_verify_own(audit.log, vk, out, why);
+	return e == ERR_KEY_UNAVAILABLE ? auditlog_verify_own(audit.log, NULL, out, why) : e;
 }

@@ -6,9 +6,10 @@
  * The log lies in /var/log/blobcryptfs for root, $XDG_STATE_HOME/blobcryptfs for others, or where audit_dir= says.
  * Nothing here fails the caller; a log that can't be written to is told once.
  *
- * Two kinds: audit_event is for FUSE callbacks too and never waits for the disk: a thread of its own writes, if
- * audit_start was called.  audit_key_event is for what happens to keys and is durable when it returns, so it is never
- * called from a FUSE callback.  Threads: any, but for open, start and close.
+ * After audit_start a thread of its own writes, so that nobody waits for the disk or for another process that appends:
+ * neither a FUSE callback nor whoever has to lock the volume.  Key events are synced at once, others within about a
+ * second; audit_flush waits.  Before audit_start (and in commands) the caller writes.  Threads: any, but for open, start
+ * and close.
  */
 #pragma once
 #include "crypto/fips.h"
@@ -29,10 +30,13 @@ void audit_close(void);
 /* event and detail: constant texts; ino: backing inode or 0; sector: or UINT64_MAX if none.  Repeats of the same
  * (event, inode) are limited to one a second. */
 void audit_event(const char *event, const char *detail, uint64_t ino, uint64_t sector);
-/* With what the keeper said: reason, ids, kid.  d: NULL: nothing is remote. */
+/* About keys and access to them; with what the keeper said: reason, ids, kid.  d: NULL: nothing is remote. */
 void audit_key_event(const char *event, const char *detail, const struct keyprov_detail *d);
+
+/* Waits until what was said is in the log and, if it is about keys, on the disk; but no longer than 10 s. */
+void audit_flush(void);
 
 /* Where the log of this user lies: dir itself if it is not NULL.  False: nowhere. */
 bool audit_place(const char *dir, char out[static PATH_MAX]);
-/* The log that is open here, verified; vk NULL: without seals. */
+/* The log that is open here, verified; vk NULL, or locked: without seals. */
 enum err audit_verify_open(struct volkeys *vk, struct auditlog_verdict *out, struct err_why *why) MUST_CHECK;

@@ -101,23 +101,12 @@ static const char *cause_of(const struct keyops *k)
 	return k->cause ? k->cause : "on request";
 }
 
-/* What has happened to a volume that is not mounted is sealed too: its keys are at hand once more. */
-static void seal_audit(const struct keyops *k)
-{
-	struct volkeys *vk = NULL;
-
-	if (k->mounted || volume_unlock(k->v, k->fips, k->now, &vk, NULL) != ERR_OK)
-		return;
-	audit_keyed(vk);
-	volkeys_free(vk);
-}
-
 static json_t *changed(const struct keyops *k, json_t *o, const char *event)
 {
 	const struct keyprov_detail said = *volume_detail(k->v);
 
-	seal_audit(k);
 	audit_key_event(event, cause_of(k), &said);
+	audit_flush(); /* who is told that it was done can rely on the line */
 	json_object_set_new(o, "changed", json_true());
 	json_object_set_new(o, "key", report_key(k->v));
 	return o;

@@ -27,6 +27,7 @@ enum kind {
 	K_OFF,	  /* clears mount flags */
 	K_TRUE,
 	K_STRING,
+	K_PATH, /* absolute */
 	K_SECONDS,
 	K_THREADS,
 	K_URING,
@@ -59,7 +60,7 @@ static const struct known known[] = {
 	{"reset_state", K_TRUE, AT(reset_state), 0},
 	{"nonempty", K_TRUE, AT(nonempty), 0},
 	{"wait_key", K_TRUE, AT(wait_key), 0},
-	{"audit_dir", K_STRING, AT(audit_dir), 0},
+	{"audit_dir", K_PATH, AT(audit_dir), 0},
 	{"on_state_change", K_STRING, AT(on_state_change), 0},
 	{"io_uring", K_URING, 0, URING_ON},
 	{"no_io_uring", K_URING, 0, URING_OFF},
@@ -287,6 +288,10 @@ static enum err apply_value(struct mount_options *o, const struct known *k, cons
 	enum err e = ERR_OK;
 
 	switch (k->kind) {
+	case K_PATH:
+		if (g->value[0] != '/')
+			return bad_value(g, "an absolute path", why);
+		/* fall through */
 	case K_STRING:
 		free(*(char **)at);
 		*(char **)at = strdup(g->value);
@@ -360,6 +365,7 @@ static enum err apply(struct mount_options *o, const struct known *k, const stru
 			*(bool *)((char *)o + k->at) = true;
 		return ERR_OK;
 	case K_STRING:
+	case K_PATH:
 	case K_SECONDS:
 	case K_THREADS:
 	case K_UMASK:

@@ -75,6 +75,7 @@ static int unlock_volume(struct mounted *m, struct err_why *why)
 		m->unwrapped = 0;
 		return wait_for_key(m, e, why);
 	}
+	audit_keyed(m->vk);
 	if (!m->read_only && volume_rotation_due(m->volume, time(NULL))) {
 		struct err_why failed = {0};
 
@@ -127,9 +128,12 @@ static int open_volume(struct mounted *m, struct err_why *why)
 	audit_open(m->fips, m->volume->id, m->cfg->opt->audit_dir);
 	code = unlock_volume(m, why);
 	if (code != EXIT_OK) {
-		if (volume_has_customer(m->volume))
-			audit_key_event("mount_refused", code == EXIT_KEY_REVOKED ? "revoked" : "unavailable",
-				volume_detail(m->volume));
+		audit_key_event("mount_refused",
+			code == EXIT_KEY_REVOKED       ? "revoked"
+			: code == EXIT_KEY_UNAVAILABLE ? "unavailable"
+			: code == EXIT_KEY_DENIED      ? "denied"
+						       : "the volume can't be unlocked",
+			volume_detail(m->volume));
 		return code;
 	}
 	return m->unwrapped ? serve_begin(m, why) : EXIT_OK;
@@ -191,14 +195,14 @@ static int end_session(struct mounted *m, bool was_up, struct err_why *why)
 	if (m->read_only || !m->session)
 		return EXIT_OK;
 	if (failed || (!sound && !locked)) {
-		audit_event("session_left_open", "not everything could be brought to disk", 0, UINT64_MAX);
+		audit_key_event("session_left_open", "not everything could be brought to disk", NULL);
 		return cli_why(why, EXIT_BACKING,
 			"Not everything could be brought to disk below %s%s%s; the next mount "
 			"takes this session as unclean.",
 			m->cfg->dir, failed ? ": " : "", failed ? strerror(failed) : "");
 	}
 	if (locked) {
-		audit_event("session_left_open", "unmounted while locked", 0, UINT64_MAX);
+		audit_key_event("session_left_open", "unmounted while locked", NULL);
 		return EXIT_OK;
 	}
 	e = session_end(m->volume, m->vk, m->session, why);
@@ -242,7 +246,7 @@ static int mount_and_loop(struct mounted *m, struct err_why *why)
 		}
 		serve_detach(m);
 		if (atomic_load(&m->is_up))
-			audit_event("unmount", m->read_only ? "read-only" : "read-write", 0, UINT64_MAX);
+			audit_key_event("unmount", m->read_only ? "read-only" : "read-write", NULL);
 	}
 	if (m->fs) {
 		ended = end_session(m, atomic_load(&m->is_up), &at_end);

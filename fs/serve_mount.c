@@ -175,9 +175,9 @@ static void *announce(void *arg)
 	}
 	atomic_store(&m->is_up, true);
 	m->cfg->up(m->cfg->up_arg);
-	audit_event("mount", m->read_only ? "read-only" : "read-write", 0, UINT64_MAX);
+	audit_key_event("mount", m->read_only ? "read-only" : "read-write", NULL);
 	if (!m->fips->is_fips)
-		audit_event("non_fips", "mounted without a FIPS provider (allow_non_fips)", 0, UINT64_MAX);
+		audit_key_event("non_fips", "mounted without a FIPS provider (allow_non_fips)", NULL);
 	if (m->uring_asked && !serve_uses_uring(m))
 		log_line(LOG_WARN, "event=no_io_uring detail=\"the kernel or its settings refused\"");
 	return NULL;

@@ -527,11 +527,13 @@ enum err auditlog_verify_own(struct auditlog *a, struct volkeys *vk, struct audi
 {
 	struct audit_end own;
 	char dir[64];
+	enum err e;
 	const struct question q = {.f = a->f, .dir = dir, .volume = a->id, .vk = vk, .own = &own};
 
 	pthread_mutex_lock(&a->lock);
 	own = a->own;
 	pthread_mutex_unlock(&a->lock);
 	snprintf(dir, sizeof(dir), "/proc/self/fd/%d", a->dirfd);
-	return verify(&q, out, why);
+	e = verify(&q, out, why);
+	return e == ERR_NOT_FOUND ? err_set(why, e, 0, "there is no audit log of this volume yet") : e;
 }

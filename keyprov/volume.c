@@ -215,6 +215,8 @@ enum err volume_unlock_keys(
 		volume_adopt(v, &d, &k->managed);
 	else
 		keyring_clear(k);
+	if (e == ERR_OK && v->keyed)
+		v->keyed(v->keyed_arg, k->vk);
 	return e;
 }
 

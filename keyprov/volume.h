@@ -42,6 +42,10 @@ struct volume {
 	struct keyprov_detail detail; /* see volume_detail */
 	bool printed;		      /* print is of the keys that opened the volume first */
 	uint8_t print[32];	      /* so that volume_reload loads no others */
+	/* Set by the caller or NULL: told of the volume's keys each time they were had from their keepers and have
+	 * authenticated the descriptor, also inside of the calls that change a key.  vk: for the call only. */
+	void (*keyed)(void *arg, struct volkeys *vk);
+	void *keyed_arg;
 };
 
 struct volume_init {

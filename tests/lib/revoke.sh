@@ -77,7 +77,7 @@ audited()
 {
 	local event
 	for event; do
-		grep -q "\"event\":\"$event\"" "$AUDIT" || fail "the audit log has no $event: $(tail -n 5 "$AUDIT")"
+		until_true 30 grep -q "\"event\":\"$event\"" "$AUDIT" || fail "the audit log has no $event: $(tail -n 5 "$AUDIT")"
 	done
 }
 

@@ -140,8 +140,8 @@ rm "$T/hang"
 want="LOCKED manual $id $MNT 0022 / none
 OPEN none $id $MNT 0022 / none"
 [ "$(head -n 2 "$T/hook.log")" = "$want" ] || fail "the program was told: $(cat "$T/hook.log")"
-grep -q '"event":"locked"' "/var/log/blobcryptfs/$id.log" || fail "the audit log has no lock"
-grep -q '"event":"unlocked"' "/var/log/blobcryptfs/$id.log" || fail "the audit log has no unlock"
+until_true 30 grep -q '"event":"locked"' "/var/log/blobcryptfs/$id.log" || fail "the audit log has no lock"
+until_true 30 grep -q '"event":"unlocked"' "/var/log/blobcryptfs/$id.log" || fail "the audit log has no unlock"
 expect 17 "$BCFS" lock "$MNT"
 expect 17 "$BCFS" lock --all
 vol_mount

@@ -75,7 +75,7 @@ expect 0 as_user "$BCFS" umount "$MNT"
 expect 0 as_user "$BCFS" mount -o ro "$VOL" "$MNT"
 [ "$(as_user cat "$MNT/moved/file")" = $'text\nmore' ] || fail "other content after a remount"
 expect 0 as_user fusermount3 -u "$MNT"
-grep -q '"event":"mount"' "$H"/.local/state/blobcryptfs/*.log || fail "the audit log is not where it belongs"
+until_true 30 grep -q '"event":"mount"' "$H"/.local/state/blobcryptfs/*.log || fail "the audit log is not where it belongs"
 if [ "$(id -u)" = 0 ]; then
 	[ -z "$(find "$VOL" ! -uid 12345)" ] || fail "something below belongs to somebody else"
 	expect 13 as_uid 12346 "$BCFS" mount "$VOL" "$MNT"
