@@ -178,7 +178,7 @@ build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o $(FUZZ_LIB_SRC:%.c=build/fuzz/%.o)
 # ---- targets ---------------------------------------------------------------
 
 .PHONY: all setup setup-tests demo demo-cmk asan tsan unit unit-asan unit-tsan fuzz \
-  check check-unit check-mount check-asan check-tsan check-long bench \
+  check check-unit check-mount check-asan check-tsan check-long bench bench-revocation \
   lint lint-objects format format-check install uninstall clean distclean help
 
 all: build/blobcryptfs ## build the program (default)
@@ -244,6 +244,11 @@ bench: setup ## measure, against other encrypting filesystems
 	@fs/get-libfuse $(FUSE_PREFIX) examples
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tests/bench/run
+
+bench-revocation: setup ## measure how fast a revoked key takes effect on a live mount
+	@.ci/get-packages test
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tests/bench/revocation
 
 lint-objects: $(LIB_OBJ_lint) $(MAIN_OBJ_lint)
 
