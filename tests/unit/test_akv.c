@@ -289,8 +289,10 @@ static void another_token(void **state)
 	emu_do("fault add %s unwrapkey insufficient-claims --count 1", vault);
 	expect(a, &t, ERR_OK, "");
 	assert_true(emu_number("count --op token") > tokens);
+	tokens = emu_number("count --op token");
 	emu_do("fault add %s unwrapkey no-challenge --count 1", vault);
 	expect(a, &t, ERR_OK, "");
+	assert_true(emu_number("count --op token") > tokens); /* the old one was dropped */
 	/* not for ever */
 	emu_do("fault add %s unwrapkey no-challenge", vault);
 	tokens = requests("unwrapkey");

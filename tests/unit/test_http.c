@@ -325,10 +325,14 @@ static void plain_http(void **state)
 		"http://[2001:db8::1]:%d/echo", "http://[::ffff:192.0.2.1]:%d/echo", "http://169.255.1.1:%d/echo",
 		"http://126.0.0.1:%d/echo", ""};
 	struct http *h = open_as(NULL, true, 60000), *strict = open_good();
+	struct locked_stats before, after;
 	struct http_answer a;
 
 	(void)state;
+	locked_stats_get(&before);
 	assert_int_equal(get(h, url_of("http", "127.0.0.1", "plain", "/echo"), &a), HTTP_ANSWERED);
+	locked_stats_get(&after);
+	assert_true(after.allocations > before.allocations + 40); /* libcurl's own: there was no TLS */
 	http_answer_clear(&a);
 	for (size_t i = 0; i < COUNT(refused); i++) {
 		char url[128];
