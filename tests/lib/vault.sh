@@ -6,7 +6,6 @@
 #   emu_start [options of the emulator]   starts it; it ends with the test
 #   emu WORD...                           tests/emulator/ctl: emu key disable v1 k1
 #   emu_uri [VAULT KEY]                   the key's identifier without version (v1 k1)
-#   emu_denied MARK [VAULT]               monotonic time of the first 401 to 404 after that mark, in seconds
 #
 # There is the cloud "emulator" then, with the vault v1 in tenant T1 and region westeurope, purge protection on, its RSA
 # key k1, and the VM's identity "vm", which may get, wrap and unwrap.
@@ -45,12 +44,4 @@ emu()
 emu_uri()
 {
 	emu -r uri key show "${1:-v1}" "${2:-k1}"
-}
-
-emu_denied()
-{
-	emu log --after "$1" --target "${2:-v1}" | python3 -c '
-import json, sys
-times = [e["mono"] for e in json.load(sys.stdin) if e["status"] in (401, 403, 404)]
-print(times[0] if times else "")'
 }
