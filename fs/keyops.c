@@ -179,11 +179,11 @@ static int unfit_code(enum err first)
 static const char *set_event(const struct volume *v, const json_t *conf)
 {
 	const char *old = json_string_value(json_object_get(volume_customer_conf(v), "uri"));
-	const char *new = json_string_value(json_object_get(conf, "uri"));
+	const char *next = json_string_value(json_object_get(conf, "uri"));
 
 	if (!old)
 		return "customer_key_on";
-	return new &&strcmp(old, new) == 0 ? "customer_key_set_again" : "customer_key_changed";
+	return next && strcmp(old, next) == 0 ? "customer_key_set_again" : "customer_key_changed";
 }
 
 static void tell_set(json_t *o, const struct keyops *k, const json_t *conf, bool dry_run)
@@ -203,27 +203,49 @@ static void tell_set(json_t *o, const struct keyops *k, const json_t *conf, bool
 	did(o, "No data %s touched.", would);
 }
 
+/*
+ * The present keys have to be opened for it, by the identity they were set with.  If that one has no access any more
+ * (its machine is gone, say), the one that is to follow may do it: the vault says yes to it or it doesn't.
+ */
+static enum err with_either_identity(
+	const struct keyops *k, const json_t *conf, json_t *o, bool dry_run, struct err_why *why)
+{
+	const json_t *old = json_object_get(volume_customer_conf(k->v), "identity");
+	const json_t *next = json_object_get(conf, "identity");
+	struct err_why second = {0};
+	enum err e = ERR_OK, first = ERR_OK;
+
+	for (int i = 0; i < 2; i++) {
+		k->v->identity = i ? next : NULL;
+		if (!dry_run)
+			e = volume_customer_set(k->v, k->fips, k->now, conf, i ? &second : why);
+		else if (volume_has_customer(k->v))
+			e = probe(k, o, i ? &second : why);
+		if (i == 0)
+			first = e;
+		if (e == ERR_OK || !old || json_equal(old, next))
+			break;
+	}
+	k->v->identity = NULL;
+	return e == ERR_OK ? e : first; /* the first one is the one that why tells of */
+}
+
 static json_t *set_examined(const struct keyops *k, json_t *o, const json_t *conf, bool dry_run)
 {
 	const char *event = set_event(k->v, conf);
 	struct err_why why = {0};
 	enum err e;
 
-	if (dry_run) {
-		e = volume_has_customer(k->v) ? probe(k, o, &why) : ERR_OK;
-		if (e != ERR_OK)
-			return fail_present(o, "The key could not be changed", e, &why);
-		tell_set(o, k, conf, true);
-		return o;
-	}
-	tell_set(o, k, conf, false);
-	e = volume_customer_set(k->v, k->fips, k->now, conf, &why);
-	if (e != ERR_OK) {
-		json_object_del(o, "did");
-		add_detail(o, volume_detail(k->v));
-		return fail_present(o, "The key can't be changed", e, &why);
-	}
-	return changed(k, o, event);
+	tell_set(o, k, conf, dry_run);
+	e = with_either_identity(k, conf, o, dry_run, &why);
+	if (e == ERR_OK)
+		return dry_run ? o : changed(k, o, event);
+	json_object_del(o, "did");
+	if (dry_run)
+		return fail_present(o, "The key could not be changed", e, &why);
+	add_detail(o, volume_detail(k->v));
+	audit_key_event("customer_key_set_refused", "the present keys or the new one failed", volume_detail(k->v));
+	return fail_present(o, "The key can't be changed", e, &why);
 }
 
 json_t *keyops_set(const struct keyops *k, const struct vault_want *want, bool dry_run)
@@ -246,6 +268,8 @@ json_t *keyops_set(const struct keyops *k, const struct vault_want *want, bool d
 	if (e != ERR_OK)
 		return fail_with(o, keyops_code_vault(e, &why), "%s", said(e, &why));
 	json_object_set_new(o, "checks", checks_json(checks));
+	if (!conf && !dry_run)
+		audit_key_event("customer_key_set_refused", "a check failed", &detail);
 	if (conf)
 		o = set_examined(k, o, conf, dry_run);
 	else
@@ -389,8 +413,10 @@ json_t *keyops_off(const struct keyops *k, bool dry_run)
 	snprintf(kid, sizeof(kid), "%s", k->v->key.id);
 	e = volume_customer_off(k->v, k->fips, k->now, &why);
 	add_detail(o, volume_detail(k->v));
-	if (e != ERR_OK)
+	if (e != ERR_OK) {
+		audit_key_event("customer_key_off_refused", "access is needed once more", volume_detail(k->v));
 		return fail_present(o, cant, e, &why);
+	}
 	did(o, "The layer that %s wrapped is gone; the managed key alone opens the volume. No data was touched.", kid);
 	return changed(k, o, "customer_key_off");
 }

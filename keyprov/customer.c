@@ -201,10 +201,29 @@ static enum err prove(struct keyprov *p, const struct wrapped *in, const struct 
 	return e;
 }
 
-enum err customer_open(const struct fips *f, const struct descriptor *d, struct keyring *k, struct err_why *why)
+/* identity: who asks instead of the one in the descriptor, or NULL. */
+static enum err open_vault(const struct fips *f, const struct descriptor *d, const json_t *identity,
+	struct keyprov **out, struct err_why *why)
+{
+	json_t *conf;
+	enum err e;
+
+	if (!identity)
+		return provider_open(f, d->env.kind, d->env.provider, d->id, NULL, out, why);
+	conf = json_deep_copy(d->env.provider);
+	if (!conf || json_object_set_new(conf, "identity", json_deep_copy(identity)) != 0)
+		e = err_set(why, ERR_NOMEM, 0, "out of memory");
+	else
+		e = provider_open(f, d->env.kind, conf, d->id, NULL, out, why);
+	json_decref(conf);
+	return e;
+}
+
+enum err customer_open(const struct fips *f, const struct descriptor *d, const json_t *identity, struct keyring *k,
+	struct err_why *why)
 {
 	struct secret *layer = NULL;
-	enum err e = provider_open(f, d->env.kind, d->env.provider, d->id, NULL, &k->customer, why);
+	enum err e = open_vault(f, d, identity, &k->customer, why);
 
 	if (e != ERR_OK)
 		return e;
@@ -282,7 +301,7 @@ enum err volume_keeper_open(const struct volume *v, const struct fips *f, struct
 	out->probe_seconds = (unsigned)probe;
 	out->lease_seconds = (unsigned)lease;
 	out->expired_revokes = expired_revokes(d.env.provider);
-	return provider_open(f, d.env.kind, d.env.provider, d.id, NULL, &out->provider, why);
+	return open_vault(f, &d, v->identity, &out->provider, why);
 }
 
 void volume_keeper_close(struct keeper *k)

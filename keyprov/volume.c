@@ -131,9 +131,9 @@ static enum err open_managed(const struct fips *f, const uint8_t id[static ID_BY
 	return e;
 }
 
-/* One copy of the descriptor.  like: the provider opened for the other one, or NULL. */
-static enum err unlock_copy(const json_t *j, const struct fips *f, const json_t *now, const struct keyprov *like,
-	struct keyring *k, struct err_why *why)
+/* j: one copy of v's descriptor.  like: the provider opened for the other one, or NULL. */
+static enum err unlock_copy(const struct volume *v, const json_t *j, const struct fips *f, const json_t *now,
+	const struct keyprov *like, struct keyring *k, struct err_why *why)
 {
 	struct descriptor d;
 	enum err e = descriptor_parse(j, &d, why);
@@ -144,7 +144,7 @@ static enum err unlock_copy(const json_t *j, const struct fips *f, const json_t 
 		k->managed_json = json_incref(json_object_get(j, "envelope"));
 		k->managed = d.env;
 	} else {
-		e = customer_open(f, &d, k, why);
+		e = customer_open(f, &d, v->identity, k, why);
 	}
 	if (e == ERR_OK)
 		e = open_managed(f, d.id, now, like, k, why);
@@ -195,10 +195,10 @@ enum err volume_unlock_keys(
 	enum err e, e2;
 
 	memset(k, 0, sizeof(*k));
-	e = unlock_copy(v->descriptor, f, now, NULL, k, why);
+	e = unlock_copy(v, v->descriptor, f, now, NULL, k, why);
 	if (e != ERR_OK && second_may_serve(v, e)) {
 		memset(&other, 0, sizeof(other));
-		e2 = unlock_copy(v->second, f, now, k->provider, &other, &why2);
+		e2 = unlock_copy(v, v->second, f, now, k->provider, &other, &why2);
 		if (e2 == ERR_OK) {
 			keyring_clear(k);
 			*k = other;

@@ -40,6 +40,7 @@ struct volume {
 	json_t *second;		      /* the other copy if it parses and differs from descriptor; owned */
 	bool from_backup;	      /* descriptor is the second copy */
 	struct keyprov_detail detail; /* see volume_detail */
+	const json_t *identity; /* asks the vault instead of the one in the descriptor; borrowed, NULL: that one */
 	bool printed;		      /* print is of the keys that opened the volume first */
 	uint8_t print[32];	      /* so that volume_reload loads no others */
 	/* Set by the caller or NULL: told of the volume's keys each time they were had from their keepers and have

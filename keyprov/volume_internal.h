@@ -56,9 +56,9 @@ enum err volume_step(struct volume *v, const struct fips *f, struct step_order *
 
 /* ---- customer.c ---- */
 
-/* Opens the customer's layer of d: fills k's customer, managed_json and managed. */
-enum err customer_open(
-	const struct fips *f, const struct descriptor *d, struct keyring *k, struct err_why *why) MUST_CHECK;
+/* Opens the customer's layer of d: fills k's customer, managed_json and managed.  identity: as in struct volume. */
+enum err customer_open(const struct fips *f, const struct descriptor *d, const json_t *identity, struct keyring *k,
+	struct err_why *why) MUST_CHECK;
 /* A new layer key, wrapped by p.  out: all but sealed. */
 enum err customer_wrap(const struct fips *f, struct keyprov *p, struct secret **layer, struct envelope *out,
 	json_t **conf, struct err_why *why) MUST_CHECK;

@@ -45,7 +45,7 @@ mounts()
 	vol_umount
 }
 
-# works NAME SPEC [OPTIONS]: sets and opens; the identity from before is still needed for the moment of change
+# works NAME SPEC [OPTIONS]: sets and opens
 works()
 {
 	expect 0 "$BCFS" key set --cloud emulator --identity "$2" "${@:3}" "$(emu_uri)" "$VOL"
@@ -122,6 +122,17 @@ emu identity secret app1 app1-secret --expires -1 >/dev/null
 gone "a secret over" "secret\|invalid_client" identity secret app1 app1-secret --expires +3600
 emu vault move v1 T2 >/dev/null
 gone "the vault moved to another tenant" "tenant" vault move v1 T1
+
+# Gone for good: another identity may take over, if the vault agrees.
+emu identity remove app1 >/dev/null
+expect 7 "$BCFS" key set --cloud emulator --identity "secret:$tenant/$app:$T/app1.secret" "$(emu_uri)" "$VOL"
+emu revoke v1 user1 >/dev/null
+expect 7 "$BCFS" key set --cloud emulator --identity "vm:$user" "$(emu_uri)" "$VOL"
+emu grant v1 user1 >/dev/null
+dry "$BCFS" key set --dry-run --cloud emulator --identity "vm:$user" "$(emu_uri)" "$VOL"
+works user1 "vm:$user"
+emu identity restore app1 >/dev/null
+works app1 "secret:$tenant/$app:$T/app1.secret"
 
 # A mounted volume, asked now: the token from before does not help the identity that is gone.
 vol_mount

@@ -61,9 +61,14 @@ for ((i = 1; i <= rotations; i++)); do
 done
 one_envelope customer
 [ "$(cat "$MNT/d0/f7")" = 7 ] || fail "the mount does not read any more"
+expect 0 "$BCFS" audit verify "$MNT"
+[ "$(grep -c '"event":"customer_key_rotated"' "/var/log/blobcryptfs/$(status_field volume)".log* | awk -F: '{n += $NF} END {print n}')" = $((rotations + 2)) ] ||
+	fail "the audit log does not have each rotation once"
 expect 0 "$BCFS" key off "$MNT"
 one_envelope managed
 vol_remount
 [ "$(find "$MNT" -type f | wc -l)" = "$files" ] || fail "there are $(find "$MNT" -type f | wc -l) files"
 vol_umount
 [ "$(data)" = "$before" ] || fail "a rotation has touched data"
+expect 0 "$BCFS" audit verify "$VOL"
+grep -q '^sound' <<<"$OUT" || fail "audit verify: $OUT"
