@@ -150,7 +150,14 @@ grep -q 'az role assignment create.*Key Vault Crypto Service Encryption User' <<
 # What may be overridden, and the fit kinds of a Managed HSM
 key_set "$(emu_uri v1 mine)"
 key_set --allow-other-region "$(emu_uri north)"
+# A key that ends later on counts as revoked, unless that was allowed before.
+key_set "$(emu_uri v1 k1)"
+emu key update v1 k1 --exp -60 >/dev/null
+expect 8 "$BCFS" key verify "$VOL"
+emu key update v1 k1 --exp none >/dev/null
 key_set --allow-expired "$(emu_uri v1 k1)"
+emu key update v1 k1 --exp -60 >/dev/null
+expect 0 "$BCFS" key verify "$VOL"
 new_vault hsm1 --hsm
 for kty in RSA-HSM oct-HSM; do
 	emu key create hsm1 "$kty" --kty "$kty" >/dev/null
