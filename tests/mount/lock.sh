@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 60
-# VARIANTS: release asan
+# VARIANTS: release asan tsan
 #
 # lock, unlock, lock --all with managed keys: who may, exit codes, what the status, the metrics, the report, the audit
 # log and the program of on_state_change say. What is locked stays locked over a restart's unmount, and nothing is lost.

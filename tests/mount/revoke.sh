@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 90
-# VARIANTS: release asan
+# VARIANTS: release asan tsan
 #
 # Every way of saying no: the key disabled, deleted, forbidden to wrap; the role, the network, the identity taken away.
 # Each locks the mount with EKEYREVOKED and the vault's reason; taken back, open files go on by themselves.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 150
 # LONG: 1200
+# VARIANTS: release tsan
 #
 # The vault says yes and no in turn, every second (30 s; ten minutes in the long form), while writers append, create,
 # rename and sync. What was acknowledged is there at the end, and each byte is right. The daemon survives.
