@@ -104,6 +104,7 @@ lib_cflags = $(patsubst -I%,-isystem %,$(shell $(call fuse_pc,$(1)) --cflags fus
 lib_libs = $(shell $(call fuse_pc,$(1)) --libs fuse3 2>/dev/null; $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 
 # A vault whose answers the test decides takes the real one's place (tests/unit/fakevault.h).
+UNIT_LDFLAGS_test_gate := -Wl,--wrap=fuse_reply_err -Wl,--wrap=fuse_req_userdata
 UNIT_LDFLAGS_test_customer := -Wl,--wrap=vault_ops
 UNIT_LDFLAGS_test_envelope := $(UNIT_LDFLAGS_test_customer)
 UNIT_LDFLAGS_test_keeper := $(UNIT_LDFLAGS_test_customer)

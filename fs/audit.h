@@ -8,8 +8,8 @@
  *
  * After audit_start a thread of its own writes, so that nobody waits for the disk or for another process that appends:
  * neither a FUSE callback nor whoever has to lock the volume.  Key events are synced at once, others within about a
- * second; audit_flush waits.  Before audit_start (and in commands) the caller writes.  Threads: any, but for open, start
- * and close.
+ * second; audit_flush waits.  Before audit_start (and in commands) the caller writes.  Threads: any, but for open,
+ * start and close.
  */
 #pragma once
 #include "crypto/fips.h"

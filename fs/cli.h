@@ -31,8 +31,8 @@ enum exit_code {
 	EXIT_MOUNT_FAILED = 15, /* the kernel or fusermount3 refused */
 	EXIT_DIRECTORY = 16,	/* init: not empty, a volume already, inside of one */
 	EXIT_NOT_MOUNTED = 17,
-	EXIT_BUSY = 18,	     /* still in use */
-	EXIT_KEY_UNFIT = 19, /* key set: the vault or the key does not pass a check */
+	EXIT_BUSY = 18,	      /* still in use */
+	EXIT_KEY_UNFIT = 19,  /* key set: the vault or the key does not pass a check */
 	EXIT_NOT_SEALED = 20, /* audit verify: chained, but the seals can't be checked without the keys */
 	EXIT_NO_AUDIT_LOG = 21,
 };

@@ -43,7 +43,7 @@ struct warden {
 	struct fact last_ok, last_denied, last_absent;
 	struct fact first_denied, confirmed; /* of the trouble going on, or of the last one */
 	unsigned long locks, denials, absences;
-	unsigned long unwraps; /* since unwraps_told */
-	uint64_t unwraps_told; /* CLOCK_BOOTTIME ns; 0: never */
+	unsigned long unwraps;	       /* since unwraps_told */
+	uint64_t unwraps_told;	       /* CLOCK_BOOTTIME ns; 0: never */
 	uint64_t locked_at, opened_at; /* CLOCK_BOOTTIME ns of the last change */
 };
