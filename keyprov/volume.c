@@ -269,7 +269,7 @@ enum err volume_unlock(
 }
 
 /* Are these the keys that opened the volume before? */
-static enum err same_keys(const struct volume *v, const struct volkeys *vk, struct keyring *k, struct err_why *why)
+static enum err same_keys(struct volume *v, const struct volkeys *vk, struct keyring *k, struct err_why *why)
 {
 	uint8_t print[32];
 	enum err e = fingerprint(k->vk, print, why);
@@ -277,8 +277,11 @@ static enum err same_keys(const struct volume *v, const struct volkeys *vk, stru
 	if (e != ERR_OK)
 		return e;
 	if (volkeys_suite(vk) == v->suite && memcmp(volkeys_volume_id(vk), v->id, ID_BYTES) == 0 &&
-		(!v->printed || secret_equal(print, v->print, sizeof(print))))
+		(!v->printed || secret_equal(print, v->print, sizeof(print)))) {
+		memcpy(v->print, print, sizeof(v->print));
+		v->printed = true; /* a mount that waited for its keeper has them for the first time now */
 		return ERR_OK;
+	}
 	return err_set(why, ERR_CORRUPT, 0,
 		VOLUME_DESCRIPTOR " of %.200s was replaced by another volume's while this one was locked; restore it"
 				  " from a backup",

@@ -158,7 +158,12 @@ static void reload_forged(void **state)
 	create_with(SUITE_GCM, "file");
 	run_ok(ON);
 	v = kt_open();
-	vk = kt_unlock(v);
+	assert_ok(volkeys_new_empty(kt.f, v->suite, v->id, &vk)); /* a mount that waits for its keeper */
+	fake.denied = FAKE_A;
+	assert_int_equal(volume_reload(v, kt.f, NULL, vk, &why), ERR_KEY_REVOKED);
+	fake.denied = NULL;
+	assert_ok(volume_reload(v, kt.f, NULL, vk, &why));
+	assert_ok(volkeys_mac(vk, MAC_AUDIT, "x", 1, out));
 	volkeys_wipe(vk);
 	forge(v);
 	assert_ok(try_unlock(&why)); /* a volume of his own, by itself */
