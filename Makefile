@@ -46,7 +46,7 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_COMMON_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/unit/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 # What they are about.
-FUZZ_LIB_SRC := $(filter crypto/%.c keyprov/%.c,$(SRC))
+FUZZ_LIB_SRC := $(filter crypto/%.c keyprov/%.c,$(SRC)) fs/options.c fs/keyops_args.c
 
 # ---- flags -----------------------------------------------------------------
 
@@ -179,7 +179,7 @@ build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o $(FUZZ_LIB_SRC:%.c=build/fuzz/%.o)
 # ---- targets ---------------------------------------------------------------
 
 .PHONY: all setup setup-tests demo demo-cmk asan tsan unit unit-asan unit-tsan fuzz \
-  check check-unit check-mount check-asan check-tsan check-long bench bench-revocation \
+  check check-unit check-mount check-asan check-tsan check-fuzz check-long bench bench-revocation \
   lint lint-objects format format-check install uninstall clean distclean help
 
 all: build/blobcryptfs ## build the program (default)
@@ -235,6 +235,11 @@ check-asan: ## unit and mount tests under AddressSanitizer
 check-tsan: ## unit and mount tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory -j$(JOBS) tsan unit-tsan
 	@tests/run tsan
+
+FUZZ_SECONDS ?= 30
+check-fuzz: ## fuzz each target for FUZZ_SECONDS (30), or that of FUZZ_ONLY=name
+	@$(MAKE) --no-print-directory -j$(JOBS) fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz $(FUZZ_ONLY)
 
 check-long: setup-tests ## the tests that take long
 	@$(MAKE) --no-print-directory -j$(JOBS) all asan tsan unit fuzz

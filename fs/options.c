@@ -291,7 +291,7 @@ static enum err apply_value(struct mount_options *o, const struct known *k, cons
 	case K_PATH:
 		if (g->value[0] != '/')
 			return bad_value(g, "an absolute path", why);
-		/* fall through */
+		__attribute__((fallthrough));
 	case K_STRING:
 		free(*(char **)at);
 		*(char **)at = strdup(g->value);

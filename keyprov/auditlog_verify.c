@@ -10,6 +10,8 @@
 
 #define HASH_NONFATAL_OOM	     1
 #define uthash_nonfatal_oom(element) /* seen by its missing table */
+/* clang does not see that the default function means to fall through. */
+#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
 #include <uthash.h>
 
 #define RUN_MAX	   4096u /* unsealed lines in a row that are told apart */
