@@ -77,3 +77,35 @@ for transport in $transports; do
 	check_sound
 	vol_umount
 done
+
+# Killed in the middle of a lock
+vol_mount no_io_uring
+cp "$T/data" "$MNT/killed"
+printf acknowledged >>"$MNT/other"
+vol_remount no_io_uring
+exec 5<"$MNT/killed" 6>>"$MNT/other"
+printf ' too' >&6
+kill -STOP "$store"
+head -c 500000 <&5 >/dev/null 2>&1 &
+reader=$!
+until_true 30 hangs "$reader" || fail "the reader does not hang"
+"$BCFS" lock "$MNT" >>"$LOG/lock.log" 2>&1 &
+locker=$!
+locking()
+{
+	[ "$(status_field gate)" = LOCKING ]
+}
+until_true 30 locking || fail "it is $(status_field gate)"
+kill -9 "$DAEMON"
+kill -CONT "$store"
+wait "$DAEMON" || true
+wait "$reader" || true
+! wait "$locker" || fail "lock: exit code 0 though the daemon was killed"
+exec 5<&- 6>&-
+umount -l "$MNT"
+vol_mount no_io_uring
+[ "$(status_field gate)" = OPEN ] || fail "after kill -9: $(status_field gate)"
+cmp "$MNT/killed" "$T/data" || fail "a file is wrong after kill -9"
+[ "$(tail -c 16 "$MNT/other")" = "acknowledged too" ] || fail "an acknowledged write is lost"
+check_sound
+vol_umount
