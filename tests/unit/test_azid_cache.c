@@ -292,6 +292,13 @@ static size_t found(const char *masked, size_t at)
 	return test_scan((const uint8_t *)masked + at, 0x55, 24);
 }
 
+/* A search through the address space takes seconds under AddressSanitizer. */
+#ifdef __SANITIZE_ADDRESS__
+#define FIRST_ROUND 1
+#else
+#define FIRST_ROUND 0
+#endif
+
 /* After azid_forget and after azid_close no part of the token is anywhere in the process, by TLS or without. */
 static void nothing_left(void **state)
 {
@@ -301,7 +308,7 @@ static void nothing_left(void **state)
 	(void)state;
 	put_file("secret", "x", 0600);
 	snprintf(principal, sizeof(principal), "secret:" TENANT "/" CLIENT ":%s", server_path(&server, "secret"));
-	for (unsigned round = 0; round < 4; round++) {
+	for (unsigned round = FIRST_ROUND; round < 4 - FIRST_ROUND; round++) {
 		a = identity(round & 1 ? principal : "vm");
 		random_token(masked, sizeof(masked));
 		play_masked(masked, sizeof(masked));

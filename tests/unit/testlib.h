@@ -146,12 +146,15 @@ static inline size_t test_scan(const uint8_t *pattern, uint8_t mask, size_t len)
 		copy = malloc(to - from);
 		assert_non_null(copy);
 		if (fseek(mem, (long)from, SEEK_SET) == 0 && fread(copy, 1, to - from, mem) == to - from) {
-			for (size_t i = 0; i + len <= to - from; i++) {
-				size_t k = 0;
+			const uint8_t *end = copy + (to - from), *at = copy;
 
-				while (k < len && (copy[i + k] ^ mask) == pattern[k])
+			while ((at = memchr(at, pattern[0] ^ mask, (size_t)(end - at))) && (size_t)(end - at) >= len) {
+				size_t k = 1;
+
+				while (k < len && (at[k] ^ mask) == pattern[k])
 					k++;
 				found += k == len;
+				at++;
 			}
 		}
 		secret_wipe(copy, to - from);
