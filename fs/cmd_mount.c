@@ -258,6 +258,8 @@ const struct command command_mount = {
 		"  attr_timeout=S, entry_timeout=S, negative_timeout=S  for how long the kernel may remember (3600)\n"
 		"  uid=, gid=, umask=   show these instead of the owners and modes kept below\n"
 		"  nonempty             mount over a directory that is not empty\n"
+		"  wait_key             come up locked, and open later, if the customer's key can't be had\n"
+		"  on_state_change=PROGRAM  run PROGRAM STATE REASON VOLUME MOUNTPOINT when it is locked or opened\n"
 		"  reset_state          the session state is lost or damaged: take every earlier session as unclean\n\n"
 		"Generic options:\n"
 		"  ro rw exec noexec dev nodev suid nosuid atime noatime nodiratime sync async dirsync nosymfollow\n"

@@ -15,7 +15,7 @@ void lease_start(struct lease *l, unsigned probe_seconds, unsigned lease_seconds
 	};
 	/* Or the lease would run out between two probes that both succeed. */
 	if (l->length && l->interval > l->length / 2)
-		l->interval = l->length / 2 > LEASE_SECOND ? l->length / 2 : LEASE_SECOND;
+		l->interval = l->length / 2;
 }
 
 uint64_t lease_end(const struct lease *l)

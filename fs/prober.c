@@ -218,7 +218,7 @@ static bool stopping(struct prober *p)
 	bool stop;
 
 	pthread_mutex_lock(&p->lock);
-	stop = p->stop || p->change || p->cut;
+	stop = p->stop || p->change || p->cut || p->drop;
 	pthread_mutex_unlock(&p->lock);
 	return stop;
 }

@@ -133,7 +133,11 @@ static void interval_fits(void **state)
 	(void)state;
 	assert_int_equal(lease_pause(&l, false, 200), 300 * S);
 	l = started(10, 1);
-	assert_int_equal(lease_pause(&l, false, 200), S);
+	assert_int_equal(lease_pause(&l, false, 200), S / 2);
+	/* Also with the longest jitter, and in trouble. */
+	assert_true(lease_pause(&l, false, 400) < S);
+	(void)lease_judge(&l, PROBE_UNAVAILABLE, T, T);
+	assert_true(lease_pause(&l, false, 400) < S);
 	l = started(3600, 0);
 	assert_int_equal(lease_pause(&l, false, 200), 3600 * S);
 }
