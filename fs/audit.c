@@ -246,7 +246,8 @@ void audit_close(void)
 
 static void tell(const char *event, const char *detail, const char *where)
 {
-	static const char *const routine[] = {"mount", "unmount", "key_rotated", "unwrap", "unlock", "recovered"};
+	static const char *const routine[] = {"mount", "unmount", "mount_refused", "key_rotated", "unwrap", "unlock",
+		"unlocked", "grace_over", "recovered"};
 	enum log_level level = LOG_WARN;
 
 	for (size_t i = 0; i < sizeof(routine) / sizeof(routine[0]); i++)

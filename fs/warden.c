@@ -18,7 +18,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define UNDRAINED_TOLD	     64u   /* by inode, in the audit log */
 #define UNWRAPS_TOLD_SECONDS 3600u /* one line in the audit log for so long */
 
 static void wake(struct warden *w)
@@ -110,15 +109,9 @@ static void answer_lockers(struct warden *w)
 	}
 }
 
-/* What could not be written in time is told by inode. */
-static void tell_incomplete(struct warden *w, const struct gate_report *r)
+/* Files are in the audit log each, see gate.c. */
+static void tell_incomplete(const struct gate_report *r)
 {
-	uint64_t ino[UNDRAINED_TOLD];
-	size_t n = gate_undrained(w->m->fs, ino, UNDRAINED_TOLD);
-
-	for (size_t i = 0; i < n; i++)
-		audit_event(
-			"undrained", "dirty pages could not be written before the keys were wiped", ino[i], UINT64_MAX);
 	if (!r->verified || r->undrained || r->note[0])
 		log_line(LOG_WARN, "event=lock_incomplete undrained=%" PRIu64 " verified=%d note=\"%s\"", r->undrained,
 			r->verified, r->note);
@@ -144,7 +137,7 @@ static void lock_now(struct warden *w, enum gate_reason reason)
 	pthread_mutex_unlock(&w->lock);
 	announce(w, "locked", "LOCKED", reason);
 	if (!was_locked)
-		tell_incomplete(w, &report);
+		tell_incomplete(&report);
 	answer_lockers(w);
 }
 
