@@ -22,7 +22,7 @@ use()
 {
 	local i
 	for i in $(seq "$1" 4 40); do
-		for n in $(seq 300); do printf '%s-in-content-%04d\n' "$MARK" 7; done >"$MNT/$name-$i"
+		for _ in $(seq 300); do printf '%s-in-content-%04d\n' "$MARK" 7; done >"$MNT/$name-$i"
 		setfattr -n "user.$name" -v "$value" "$MNT/$name-$i"
 		ln -s "$target" "$MNT/$name-link-$i"
 		mkdir "$MNT/$name-dir-$i"
