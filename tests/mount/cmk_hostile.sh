@@ -82,7 +82,10 @@ attack()
 	[[ $kind != tls-* ]] || op=handshake
 	[ -n "$LONG" ] || set -- "$@" --count 2
 	uri=$(emu_uri "$LANE" k1)
-	good key set --cloud emulator "$uri" "$VOL"
+	if [ -n "$LONG" ] || [ -z "${ON-}" ]; then # else it is on from the attack before
+		good key set --cloud emulator "$uri" "$VOL"
+		ON=1
+	fi
 	emu fault add "$LANE" "$op" "$kind" "$@" >/dev/null
 	sane "key set, $kind" "$(run key set --cloud emulator "$uri" "$VOL")" 4
 	if [ -z "$LONG" ]; then
