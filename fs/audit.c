@@ -151,17 +151,20 @@ static void add_number(json_t *o, const char *name, uint64_t n)
 
 /* ---- the thread ---- */
 
-/* With the lock held, which is let go meanwhile. */
-static void write_next(void)
+/* The next line, or a sync; returns whether there is something to sync now.  With the lock held, which is let go
+ * meanwhile. */
+static bool write_next(void)
 {
 	struct queued q = {0};
 	unsigned long dropped = audit.dropped;
+	bool unsynced;
 
 	if (audit.n_queued > 0) {
 		q = audit.queue[audit.first];
 		audit.first = (audit.first + 1) % QUEUE_SLOTS;
 		audit.n_queued--;
 	}
+	unsynced = dropped > 0 || (q.line && !q.sync);
 	audit.dropped = 0;
 	audit.busy = true;
 	pthread_mutex_unlock(&audit.lock);
@@ -177,6 +180,7 @@ static void write_next(void)
 	}
 	pthread_mutex_lock(&audit.lock);
 	audit.busy = false;
+	return unsynced;
 }
 
 static void *writer_thread(void *arg)
@@ -198,8 +202,7 @@ static void *writer_thread(void *arg)
 				      : pthread_cond_wait(&audit.more, &audit.lock);
 		if (audit.n_queued == 0 && audit.stop)
 			break;
-		unsynced = audit.n_queued > 0;
-		write_next();
+		unsynced = write_next();
 	}
 	pthread_mutex_unlock(&audit.lock);
 	return NULL;

@@ -62,7 +62,7 @@ until_true 30 has_event unlocked || fail "no line about the unlocking"
 verdict 0 "sound: " "$MNT"
 sealed
 
-# The daemon notices an older log with its older head.
+# The daemon notices an older log with its older head when it verifies (or writes, which nothing makes it do meanwhile).
 cp -a "${log%/*}" "$T/older"
 expect 0 "$BCFS" key rotate "$VOL"
 cp -a "${log%/*}" "$T/newer"
