@@ -219,7 +219,7 @@ static void accept_one(struct control *c)
 
 static void deliver(struct control *c)
 {
-	struct reply *all, *r, *next;
+	struct reply *all, *r = NULL, *next;
 	uint64_t woken;
 
 	if (read(c->wake_fd, &woken, sizeof(woken)) < 0)

@@ -16,7 +16,7 @@
 #define RETRY_MS	20    /* while a daemon's backlog is full */
 #define HEX_CAP		64u
 #define FIRST_BYTES	4096u
-#define PATHS_CAP	(2 * CONTROL_PATH_CAP)
+#define PATHS_CAP	(2u * CONTROL_PATH_CAP)
 #define DEADLINE_STATUS 5
 
 struct question {

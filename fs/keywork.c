@@ -125,7 +125,7 @@ bool keywork_post(struct keywork *w, const struct control_request *r)
 
 void keywork_kick(struct keywork *w, const char *name)
 {
-	struct job *j = calloc(1, sizeof(*j)), *k;
+	struct job *j = calloc(1, sizeof(*j)), *k = NULL;
 
 	if (j)
 		j->name = strdup(name);

@@ -41,8 +41,8 @@ struct volume {
 	bool from_backup;	      /* descriptor is the second copy */
 	struct keyprov_detail detail; /* see volume_detail */
 	const json_t *identity; /* asks the vault instead of the one in the descriptor; borrowed, NULL: that one */
-	bool printed;		      /* print is of the keys that opened the volume first */
-	uint8_t print[32];	      /* so that volume_reload loads no others */
+	bool printed;		/* print is of the keys that opened the volume first */
+	uint8_t print[32];	/* so that volume_reload loads no others */
 	/* Set by the caller or NULL: told of the volume's keys each time they were had from their keepers and have
 	 * authenticated the descriptor, also inside of the calls that change a key.  vk: for the call only. */
 	void (*keyed)(void *arg, struct volkeys *vk);
