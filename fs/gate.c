@@ -289,9 +289,10 @@ static void lock_sequence(struct fsys *fs, struct gate_report *r)
 
 	atomic_fetch_or(&g->door, DOOR_DRAIN);
 	settled = wait_gone(g, INSIDE, r->started + SETTLE_NS) && transport_flush(r->started + SETTLE_NS);
-	r->closed = r->last_read_ok = gate_clock();
+	r->closed = gate_clock();
 	r->verified = true;
 	run_purge(fs, r, r->started + DRAIN_NS);
+	r->last_read_ok = gate_clock(); /* of pages that the kernel had */
 	if (!settled) /* a slow write may take its time, as long as there is any */
 		(void)(wait_gone(g, INSIDE, r->started + DRAIN_NS) && transport_flush(r->started + DRAIN_NS));
 	wait_gone(g, DRAINING, r->started + DRAIN_NS);
@@ -306,10 +307,11 @@ static void lock_sequence(struct fsys *fs, struct gate_report *r)
 	r->wiped = gate_clock();
 	finish_purges(fs, r);
 	if (!settled) { /* what they were answered meanwhile is in the kernel's caches again */
-		r->last_read_ok = r->drained;
 		run_purge(fs, r, 0);
 	}
 	r->purged = gate_clock();
+	if (!settled || !r->verified)
+		r->last_read_ok = r->purged;
 }
 
 /* Busy readers must not keep the processors from who locks; its threads inherit it.  As an ordinary user it stays as it

@@ -57,6 +57,7 @@ struct gate_report { /* of a lock; times are CLOCK_BOOTTIME nanoseconds, wall is
 	uint64_t started, closed, drained, wiped, purged, done, last_read_ok, first_refused;
 	uint64_t inodes_purged, undrained; /* files with dirty pages that could not be written in time */
 	uint64_t refused;		   /* requests refused so far */
+	/* last_read_ok: no read can have succeeded later, those from the kernel's cache included */
 	bool verified;			   /* no page of any file is left in the kernel's cache */
 	char note[256];
 };

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -26,6 +27,7 @@ enum way { CACHED, UNCACHED, MAPPED, OPENING, STATTING, LISTING, LINKS, WAYS };
 
 static const char *const name[WAYS] = {"cached", "uncached", "mapped", "opening", "statting", "listing", "links"};
 static const char *dir;
+static useconds_t pause_us; /* so that a thousand do not need all of a machine */
 static atomic_bool stop, failed;
 static atomic_ulong refused, ready;
 static _Atomic uint64_t last[WAYS];
@@ -115,12 +117,14 @@ static void *reader(void *arg)
 			if (!through)
 				atomic_fetch_add(&ready, 1);
 			through = true;
+			if (pause_us)
+				usleep(pause_us);
 			continue;
 		}
 		if (errno != ENOKEY && errno != EKEYREVOKED && !atomic_exchange(&failed, true))
 			printf("FAIL: %s: %s (%d)\n", name[way], strerrorname_np(errno), errno);
 		atomic_fetch_add(&refused, 1);
-		usleep(1000);
+		usleep(1000 + pause_us);
 	}
 	return NULL;
 }
@@ -138,6 +142,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	dir = argv[1];
+	pause_us = threads > 100 ? 50000 : 0;
 	sigaction(SIGBUS, &sa, NULL);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 << 10);
