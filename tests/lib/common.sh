@@ -102,6 +102,18 @@ use_backing()
 	VOL=$T/disk/vol
 }
 
+# fuse_uring_on: from here on this test may mount over io_uring; false if that can't be had here. Not under
+# ThreadSanitizer, which does not see the order that the kernel keeps between what it gives to one thread and another.
+fuse_uring_on()
+{
+	local switch=/sys/module/fuse/parameters/enable_uring
+	[ "$VARIANT" != tsan ] && [ -e "$switch" ] &&
+		[ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" = 0 ] || return 1
+	# tests/run has put a switch that says no over the machine's own
+	! mountpoint -q "$switch" || umount "$switch"
+	[ "$(cat "$switch")" = Y ]
+}
+
 # vol_init [init options]
 vol_init()
 {

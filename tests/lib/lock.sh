@@ -25,13 +25,3 @@ refused()
 	[[ $out == *"Required key not available"* ]] || fail "while locked: $*: $out"
 }
 
-# fuse_uring_on: turns FUSE over io_uring on in the kernel until the test ends; false if it can't be had
-fuse_uring_on()
-{
-	local switch=/sys/module/fuse/parameters/enable_uring was
-	[ -e "$switch" ] && [ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" = 0 ] || return 1
-	was=$(cat "$switch")
-	[ "$was" = Y ] && return
-	{ echo Y >"$switch"; } 2>/dev/null || return 1
-	on_exit "echo $was >$switch"
-}

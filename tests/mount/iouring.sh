@@ -8,14 +8,7 @@
 . "$(dirname "$0")/../lib/fio.sh"
 
 need_root
-switch=/sys/module/fuse/parameters/enable_uring
-[ -e "$switch" ] || skip "this kernel has no FUSE over io_uring ($switch is missing)"
-[ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" = 0 ] || skip "io_uring is turned off: kernel.io_uring_disabled"
-was=$(cat "$switch")
-if [ "$was" != Y ]; then
-	{ echo Y >"$switch"; } 2>/dev/null || skip "$switch can't be written here"
-	on_exit "echo $was >$switch"
-fi
+fuse_uring_on || skip "FUSE over io_uring can't be had: it needs Linux 6.14, its switch on, and kernel.io_uring_disabled 0"
 vol_init
 vol_mount io_uring
 [ "$(status_field transport.in_use)" = io_uring ] ||
