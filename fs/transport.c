@@ -17,6 +17,9 @@
 #define STEP_NS	    500000L
 #define STACK_BYTES (192u << 10) /* more than any request needs */
 #define ENTRIES_MAX 64u
+#define ALL_XMM                                                                                                        \
+	"memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",    \
+		"xmm12", "xmm13", "xmm14", "xmm15"
 
 /* FUSE over io_uring, as in <linux/fuse.h> of 6.14: header of the request or answer, arguments, and this. */
 #define RING_HEADER_BYTES 128u
@@ -106,11 +109,47 @@ static struct thread *me(void)
 	return self;
 }
 
-__attribute__((noinline)) void stack_scrub(void)
+/* Ciphers leave plaintext and powers of their GHASH key in vector registers, and a signal puts these on the stack. */
+static void registers_clear(void)
+{
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx512f"))
+		__asm__ volatile(".irp n, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+				 "vpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t"
+				 ".endr" ::
+					 : "memory");
+	if (__builtin_cpu_supports("avx"))
+		__asm__ volatile("vzeroall" ::: ALL_XMM);
+	else
+		__asm__ volatile(".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+				 "pxor %%xmm\\n, %%xmm\\n\n\t"
+				 ".endr" ::
+					 : ALL_XMM);
+#elif defined(__aarch64__)
+	/* the lower halves of 8 to 15 belong to the caller */
+	__asm__ volatile(".irp n, 0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+			 "movi v\\n\\().2d, #0\n\t"
+			 ".endr\n\t"
+			 ".irp n, 8,9,10,11,12,13,14,15\n\t"
+			 "mov v\\n\\().d[1], xzr\n\t"
+			 ".endr" ::
+				 : "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19",
+			 "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+#endif
+}
+
+static __attribute__((noinline)) void below_scrub(void)
 {
 	uint8_t below[STACK_BYTES];
 
 	secret_wipe(below, sizeof(below));
+}
+
+/* In this order: a signal that comes later finds nothing to put below what is wiped. */
+void stack_scrub(void)
+{
+	registers_clear();
+	below_scrub();
 }
 
 /* ---- /dev/fuse ---- */
