@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What keys of a volume look like in memory: keys.py DIR KEK-FILE FILES prints needles for memscan.
+"""What keys of a volume look like in memory: keys.py DIR KEK-FILE FILES DESCRIPTOR prints needles for memscan.
 
-DIR is the backing directory, KEK-FILE the managed key. With the volume key from the descriptor everything else is
+DIR is the backing directory, KEK-FILE the managed key. With the volume key from the DESCRIPTOR everything else is
 derived as crypto/FORMAT.md says: the fixed keys, those of names and blobs, and of segment 0 of the FILES newest files
 in DIR; for AES keys the expanded schedule (its later rounds) and the GHASH key as well, in both byte orders.
 """
@@ -114,7 +114,7 @@ def main():
     directory = sys.argv[1]
     with open(sys.argv[2], encoding="ascii") as f:
         kek = bytes.fromhex(f.read().strip())
-    with open(os.path.join(directory, "blobcryptfs.json"), encoding="utf-8") as f:
+    with open(sys.argv[4], encoding="utf-8") as f:
         descriptor = json.load(f)
     envelope, volume = descriptor["envelope"], bytes.fromhex(descriptor["volume"])
     key = unwrap(kek, envelope["volume_key"])
