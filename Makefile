@@ -89,8 +89,9 @@ keyprov_FLAGS := $(HARDENING_KEYS)
 
 PKGS := libssl libcrypto libsodium jansson libcurl mount
 
-# fuse_pc PREFIX: pkg-config for libfuse, the one built in PREFIX if it is there
-fuse_pc = $(if $(wildcard $(1)/lib/pkgconfig/fuse3.pc),PKG_CONFIG_PATH='$(abspath $(1))/lib/pkgconfig' $(PKG_CONFIG) --static,$(PKG_CONFIG))
+# fuse_pc PREFIX: pkg-config for the libfuse built in PREFIX, and for nothing if it is not there: the system's is not
+# static, and the wipes of fs/transport.c would not be linked into it
+fuse_pc = $(if $(wildcard $(1)/lib/pkgconfig/fuse3.pc),PKG_CONFIG_PATH='$(abspath $(1))/lib/pkgconfig' $(PKG_CONFIG) --static,false)
 
 FUSE_PREFIX_release := $(FUSE_PREFIX)
 FUSE_PREFIX_asan := $(FUSE_PREFIX)-asan
@@ -126,7 +127,7 @@ UNIT_BIN_$(1) := $$(UNIT_SRC:tests/unit/%.c=$(2)/tests/%)
 .PHONY: need-libs-$(1)
 need-libs-$(1):
 	@if [ '$$(call have_libs,$$(FUSE_PREFIX_$(1)))' != yes ]; then \
-	  echo 'blobcryptfs needs libfuse 3.18.3, OpenSSL, libsodium, jansson and libcurl, and not all are here. Run: make setup' >&2; \
+	  echo 'blobcryptfs needs its own build of libfuse 3.18.3, OpenSSL, libsodium, jansson, libcurl and libmount, and not all are here. Run: make $(if $(filter asan tsan,$(1)),setup-tests,setup)' >&2; \
 	  exit 1; \
 	fi
 
