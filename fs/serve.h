@@ -60,6 +60,7 @@ struct mounted {
 
 	sem_t ready; /* posted by the init callback, or when the loop ended before it */
 	atomic_bool loop_ended;
+	atomic_bool told_to_end; /* by a signal, at once */
 	atomic_bool is_up; /* up() has been called */
 	dev_t dev;	   /* of the mount; 0 before */
 	int stop_fd;	   /* eventfd: ends the signal thread */

@@ -223,10 +223,12 @@ static void *signals(void *arg)
 		if (!(p[1].revents & POLLIN) || read(p[1].fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 			continue;
 		/* The second one means now. */
-		if (leaving || !atomic_load(&m->is_up) || pthread_create(&leaver, NULL, leave, m) != 0)
+		if (leaving || !atomic_load(&m->is_up) || pthread_create(&leaver, NULL, leave, m) != 0) {
+			atomic_store(&m->told_to_end, true);
 			fuse_session_exit(m->fuse);
-		else
+		} else {
 			leaving = true;
+		}
 	}
 	if (leaving)
 		pthread_join(leaver, NULL);
@@ -256,7 +258,8 @@ static int run_loop(struct mounted *m, struct err_why *why)
 	fuse_loop_cfg_set_clone_fd(config, access("/dev/fuse", R_OK | W_OK) == 0);
 	rc = fuse_session_loop_mt(m->fuse, config);
 	fuse_loop_cfg_destroy(config);
-	if (rc < 0)
+	/* over io_uring, requests that are cut off count as errors, also when that was asked for */
+	if (rc < 0 && !atomic_load(&m->told_to_end))
 		return cli_why(why, EXIT_INTERNAL, "Serving %s ended: %s.", m->cfg->mountpoint, strerror(-rc));
 	return EXIT_OK;
 }

@@ -40,3 +40,20 @@ same_tree "$T/source" "$MNT/tree"
 cat "$MNT/load" >/dev/null
 check_sound
 vol_umount
+
+# Two signals end it at once, in the middle of writes, and that is no error.
+vol_mount io_uring
+(
+	exec 9>>"$MNT/appended"
+	: >"$T/writing"
+	while echo x >&9; do :; done
+) 2>/dev/null &
+writer=$!
+until_true 30 test -e "$T/writing" || fail "the writer does not start"
+kill -INT "$DAEMON"
+kill -TERM "$DAEMON" 2>/dev/null || true
+rc=0
+wait "$DAEMON" || rc=$?
+[ "$rc" = 0 ] || fail "after two signals the daemon ended with $rc"
+wait "$writer" || true
+umount -l "$MNT" 2>/dev/null || true
