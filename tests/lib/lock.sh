@@ -93,16 +93,24 @@ mem_scan()
 	[ "${scanned:-0}" -gt 1000000 ] || fail "the scanner saw only ${scanned:-no} bytes"
 }
 
-# mem_has KIND...: each is found while the mount is open
-mem_has()
+# mem_seen KIND...: each is found now, after names have gone through the daemon once more
+mem_seen()
 {
 	local i kind
-	for i in $(seq 20); do : >"$MNT/$name-last-$i"; done
-	mem_scan
-	for kind; do
-		grep -q "^found $kind " "$T/found" ||
-			fail "$kind is not found while unlocked: $(cut -d' ' -f1,2 "$T/found" | sort | uniq -c)"
+	for i in $(seq 20); do
+		: >"$MNT/$name-last-$i"
+		rm "$MNT/$name-last-$i"
 	done
+	mem_scan
+	for kind; do grep -q "^found $kind " "$T/found" || return 1; done
+}
+
+# mem_has KIND...: each is found while the mount is open. The next request may overwrite what one has left, so this is
+# tried until a scan meets all of them.
+mem_has()
+{
+	until_true 60 mem_seen "$@" ||
+		fail "not all of $* are found while unlocked: $(cut -d' ' -f1,2 "$T/found" | sort | uniq -c)"
 }
 
 # mem_none WHEN: nothing is found
